@@ -1,0 +1,22 @@
+"""PyTorch, imported at its first use.
+
+Stages are listed, checked and shown as forms in places where PyTorch is absent or unwelcome (Slicer's own process,
+`qsmrecon --help`), so the files that declare them must import without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+else:
+
+    class _LazyTorch:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(importlib.import_module("torch"), name)
+
+    torch = _LazyTorch()
+
+__all__ = ["torch"]

@@ -1,0 +1,1 @@
+"""From the total to the local field."""

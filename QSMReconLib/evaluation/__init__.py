@@ -1,0 +1,1 @@
+"""How close a map is to the truth."""

@@ -1,0 +1,1 @@
+"""From wrapped phase to the total field and its noise."""

@@ -1,0 +1,1 @@
+"""From the local field to susceptibility."""

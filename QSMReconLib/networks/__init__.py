@@ -1,0 +1,1 @@
+"""Trained networks: architectures, cards, weights, and the one runner."""

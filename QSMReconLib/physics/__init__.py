@@ -1,0 +1,1 @@
+"""The physics that methods share: constants, Fourier grids, the dipole, spherical means, differences."""

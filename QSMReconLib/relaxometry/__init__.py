@@ -1,0 +1,1 @@
+"""Decay rates from echo trains."""

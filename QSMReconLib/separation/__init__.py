@@ -1,0 +1,1 @@
+"""Paramagnetic and diamagnetic susceptibility apart."""

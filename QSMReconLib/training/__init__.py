@@ -1,0 +1,1 @@
+"""Simulated heads and the training loop."""
