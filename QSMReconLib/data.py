@@ -7,7 +7,7 @@ Volumes are tensors of shape (X, Y, Z), multi-echo ones (echo, X, Y, Z), and zer
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from .errors import InputError
 if TYPE_CHECKING:
     import torch
     from numpy.typing import ArrayLike
+    from typing_extensions import Self
 
 Matrix = tuple[tuple[float, ...], ...]
 
@@ -123,11 +124,21 @@ class Artifact:
     grid: Grid
     kind: ClassVar[str] = "artifact"
 
+    @classmethod
+    def declared_volumes(cls) -> tuple[Volume, ...]:
+        """What the volumes worth writing are."""
+        return tuple(item.metadata["volume"] for item in fields(cls) if "volume" in item.metadata)
+
     def volumes(self) -> Iterator[tuple[Volume, torch.Tensor]]:
         """The volumes worth writing, each with what it is."""
         for item in fields(self):
             if "volume" in item.metadata:
                 yield item.metadata["volume"], getattr(self, item.name)
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same artifact with its tensors on `device`."""
+        tensors = {f.name: value for f in fields(self) if hasattr(value := getattr(self, f.name), "device")}
+        return replace(self, **{name: tensor.to(device) for name, tensor in tensors.items()})
 
 
 @dataclass(frozen=True)
