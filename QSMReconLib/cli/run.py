@@ -1,0 +1,97 @@
+"""`qsmrecon run`: scans through a pipeline, written as BIDS derivatives."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, QsmReconError
+from ..job import Job, run_job
+from .console import reporting, say, say_error, say_json
+
+GRE_FLAGS = ("magnitude", "phase", "real", "imag")
+
+
+def add_to(commands: Any) -> None:
+    """Add the command."""
+    added = commands.add_parser(
+        "run",
+        help="run a pipeline on a BIDS dataset, a subject, or NIfTI files",
+        description="Run a pipeline on every scan of a BIDS dataset or subject folder, or on the NIfTI files given by "
+        "--magnitude and --phase (or --real and --imag). IN may also be a job.json holding these flags.",
+    )
+    added.add_argument("input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject folder, or job.json")
+    added.add_argument("-o", "--output", type=Path, help="where the derivatives go")
+    added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
+    added.add_argument("--pipeline", default="classical", metavar="NAME|FILE.json", help="default: classical")
+    added.add_argument("--set", action="append", default=[], metavar="STAGE.OPTION=VALUE", help="change an option")
+    added.add_argument("--mask", type=Path, help="a brain mask on the scan's grid, instead of the automatic one")
+    add_gre_flags(added)
+    add_runtime_flags(added)
+    added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
+    added.set_defaults(command=command)
+
+
+def add_gre_flags(added: argparse.ArgumentParser) -> None:
+    """The flags that describe a scan given as plain NIfTI files."""
+    files = added.add_argument_group("a scan given as NIfTI files (one per echo, or one 4D file each)")
+    for name in GRE_FLAGS:
+        files.add_argument(f"--{name}", nargs="+", type=Path, default=[], metavar="F")
+    files.add_argument("--echo-times", nargs="+", type=float, metavar="S", help="in seconds; default: the sidecars'")
+    files.add_argument("--field-strength", type=float, metavar="T", help="in tesla; default: the sidecars'")
+    files.add_argument(
+        "--b0-direction", nargs=3, type=float, metavar=("X", "Y", "Z"), help="along the file's axes; default: the affine's"
+    )
+
+
+def add_runtime_flags(added: argparse.ArgumentParser) -> None:
+    """Where to run and how to tell."""
+    added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="default: auto")
+    added.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="default: bar")
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run the job; where one scan of several fails, the others are done and the worst exit code is returned."""
+    job = job_of(args)
+    code = 0
+    for scan, name in job.scans():
+        style = args.progress
+        try:
+            with reporting(style, job.stage_names()) as report:
+                done = run_job(job, scan, report)
+        except QsmReconError as error:
+            if not isinstance(error, InputError) or len(job.names()) == 1:
+                raise
+            say_error(f"{name}: {error}", error.exit_code, style == "json")
+            code = error.exit_code
+            continue
+        if style == "json":
+            say_json(event="done", scan=name, outputs=[str(path) for path in done.outputs], report=str(done.report))
+        else:
+            for note in done.notes:
+                say(f"  · {note}")
+            say(f"{name}: {len(done.outputs)} maps in {done.seconds:.0f} s. Report: {done.report}")
+    return code
+
+
+def job_of(args: argparse.Namespace) -> Job:
+    """The job that flags or a job.json describe."""
+    if args.input is not None and args.input.suffix == ".json":
+        return Job.from_json(args.input)
+    if args.output is None:
+        raise InputError("Say where the results go: -o FOLDER.")
+    return Job(
+        input=args.input,
+        output=args.output,
+        pipeline=args.pipeline,
+        options=tuple(args.set),
+        participants=tuple(args.participant_label),
+        mask=args.mask,
+        device=args.device,
+        overwrite=args.overwrite,
+        echo_times_s=tuple(args.echo_times) if args.echo_times else None,
+        field_strength_t=args.field_strength,
+        b0_direction=tuple(args.b0_direction) if args.b0_direction else None,
+        **{name: tuple(getattr(args, name)) for name in GRE_FLAGS},
+    )

@@ -1,0 +1,142 @@
+"""A job: which scans, which pipeline, where to. What the command line, Slicer and a cohort run all hand over."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .data import Mask
+from .errors import InputError
+from .pipeline import Pipeline, load_pipeline
+from .runtime import Report, Runtime, pick_device
+
+if TYPE_CHECKING:
+    from .io.scan import Scan
+
+PATHS = ("input", "output", "mask", "magnitude", "phase", "real", "imag")
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything `qsmrecon run` can be told; the field names are the keys of a job.json."""
+
+    output: Path
+    input: Path | None = None
+    pipeline: str | Pipeline = "classical"
+    options: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
+    mask: Path | None = None
+    device: str = "auto"
+    overwrite: bool = False
+    magnitude: tuple[Path, ...] = ()
+    phase: tuple[Path, ...] = ()
+    real: tuple[Path, ...] = ()
+    imag: tuple[Path, ...] = ()
+    echo_times_s: tuple[float, ...] | None = None
+    field_strength_t: float | None = None
+    b0_direction: tuple[float, ...] | None = None
+
+    @classmethod
+    def from_json(cls, path: Path) -> Job:
+        """Read a job.json; relative paths are relative to it. Raises InputError for what is not a job."""
+        try:
+            described = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read as JSON: {error}.") from error
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(set(described) - set(known)) if isinstance(described, dict) else ["(not an object)"]
+        if unknown or "output" not in described:
+            wrong = f"does not know {', '.join(unknown)}" if unknown else 'needs "output"'
+            raise InputError(f"{path}: a job {wrong}; its keys are {', '.join(known)}.")
+        for name in PATHS:
+            value = described.get(name)
+            if isinstance(value, list):
+                described[name] = tuple(path.parent / item for item in value)
+            elif value is not None:
+                described[name] = path.parent / value
+        if isinstance(described.get("pipeline"), dict):
+            described["pipeline"] = Pipeline.from_json(described["pipeline"])
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in described.items()})
+
+    def resolved_pipeline(self) -> Pipeline:
+        """The pipeline with the job's options set. Raises InputError or OptionError."""
+        pipeline = self.pipeline if isinstance(self.pipeline, Pipeline) else load_pipeline(self.pipeline)
+        for setting in self.options:
+            where, equals, value = setting.partition("=")
+            stage, dot, name = where.partition(".")
+            if not (equals and dot):
+                raise InputError(f"--set {setting!r} is not of the form STAGE.OPTION=VALUE.")
+            pipeline = pipeline.with_option(stage, name, value)
+        return pipeline
+
+    def loaders(self) -> list[tuple[str, Callable[[], Scan]]]:
+        """The name of every scan of the job and how to load it. Raises InputError if there is none."""
+        from .io.bids import find_scans, load_scan
+        from .io.files import load_files
+
+        plain = self.magnitude or self.phase or self.real or self.imag
+        if plain and self.input is not None:
+            raise InputError("Give either a folder or files by --magnitude and --phase, not both.")
+        if plain:
+            return [("the scan", lambda: load_files(
+                magnitude=self.magnitude,
+                phase=self.phase,
+                real=self.real,
+                imag=self.imag,
+                echo_times_s=self.echo_times_s,
+                field_strength_t=self.field_strength_t,
+                b0_direction=self.b0_direction,
+            ))]
+        if self.input is None:
+            raise InputError("Say what to reconstruct: a BIDS folder, or files by --magnitude and --phase.")
+        found = find_scans(self.input, self.participants)
+        if self.mask is not None and len(found) > 1:
+            raise InputError(f"--mask fits one scan, but {self.input} holds {len(found)}: choose by --participant-label.")
+        return [(files.name, lambda files=files: load_scan(files)) for files in found]  # type: ignore[misc]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What one scan of a job has become."""
+
+    scan: Scan
+    outputs: tuple[Path, ...]
+    report: Path
+    notes: tuple[str, ...]
+    seconds: float
+
+
+def run_job(job: Job, load: Callable[[], Scan], report: Report | None = None) -> Done:
+    """Load one scan of a job, run the pipeline, write everything. Raises InputError before any work where it can."""
+    from .io.derivatives import all_or_nothing, outputs, provenance, refuse_overwriting, write_derivatives
+    from .io.files import load_mask
+    from .report.scan import render_report
+
+    start = time.perf_counter()
+    pipeline = job.resolved_pipeline()
+    notes: list[str] = []
+    device = pick_device(job.device, notes)
+    scan = load()
+    given = dict(scan.artifacts)
+    if job.mask is not None:
+        given[Mask] = load_mask(job.mask, scan.grid)
+    pipeline.check(given)
+    refuse_overwriting(job.output / scan.folder, f"{scan.name}_*", job.overwrite)
+    result = pipeline.run({kind: item.to(device) for kind, item in given.items()}, Runtime(device, report))
+    common = provenance(scan, pipeline, result, device, notes)
+    page = scan.folder / f"{scan.name}_report.html"
+    with all_or_nothing(job.output) as staging:
+        written = write_derivatives(staging, scan, result, common)
+        html = render_report(scan.name, result, outputs(result), written, common)
+        (staging / page).write_text(html, encoding="utf-8")
+    return Done(
+        scan=scan,
+        outputs=tuple(job.output / path for path in written),
+        report=job.output / page,
+        notes=tuple(common["Warnings"]),
+        seconds=time.perf_counter() - start,
+    )

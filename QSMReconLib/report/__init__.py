@@ -1,0 +1,1 @@
+"""One HTML file per scan: what went in, what was done, what came out."""

@@ -1,0 +1,107 @@
+"""Pipelines check first, keep what was given, and say what they did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from QSMReconLib.data import Artifact, ChiMap, GreData, LocalField, Mask, TotalField
+from QSMReconLib.errors import Cancelled, InputError, OptionError
+from QSMReconLib.inversion.tkd import Tkd
+from QSMReconLib.pipeline import Pipeline, Step, load_pipeline, named_pipelines
+from QSMReconLib.runtime import Runtime, pick_device
+
+Head = dict[type[Artifact], Artifact]
+ONE = Pipeline("one", (Step(Tkd(threshold=0.15)),), "Only TKD.")
+
+
+def test_check_names_what_is_missing_and_for_whom() -> None:
+    with pytest.raises(InputError) as raised:
+        ONE.check([TotalField])
+    assert str(raised.value) == (
+        "The pipeline one cannot run: tkd needs a local field, which is neither given nor made by an earlier stage."
+    )
+
+
+def test_run_returns_everything_and_how_it_was_made(small_head: Head) -> None:
+    given = {LocalField: small_head[LocalField]}
+    result = ONE.run(given, Runtime())
+    assert set(result.artifacts) == {LocalField, ChiMap}
+    assert result.made_by == {ChiMap: "tkd"}
+    assert result.records[0].stage == Tkd(threshold=0.15)
+    assert result.records[0].seconds > 0
+
+
+def test_what_is_given_is_not_computed_again(small_head: Head) -> None:
+    result = ONE.run({kind: small_head[kind] for kind in (LocalField, ChiMap)}, Runtime())
+    assert result.artifacts[ChiMap] is small_head[ChiMap]
+    assert result.records[0].skipped
+    assert result.records[0].notes == ("tkd was skipped: the susceptibility map was given.",)
+
+
+def test_a_step_that_runs_if_possible_is_passed_over_with_a_note(small_head: Head) -> None:
+    pipeline = Pipeline("maybe", (Step(Tkd(), if_possible=True),))
+    result = pipeline.run({Mask: small_head[Mask]}, Runtime())
+    assert result.records[0].notes == ("tkd was skipped: there is no local field.",)
+
+
+def test_progress_reaches_the_listener_and_false_cancels(small_head: Head) -> None:
+    said = []
+    ONE.run({LocalField: small_head[LocalField]}, Runtime(report=lambda *event: said.append(event)))
+    assert (said[0], said[-1]) == (("tkd", 0.0, ""), ("tkd", 1.0, ""))
+    with pytest.raises(Cancelled, match="Cancelled during tkd"):
+        ONE.run({LocalField: small_head[LocalField]}, Runtime(report=lambda *event: False))
+
+
+def test_json_round_trips(tmp_path: Path) -> None:
+    assert Pipeline.from_json(json.loads(json.dumps(ONE.to_json()))) == ONE
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps(ONE.to_json()))
+    assert load_pipeline(file) == ONE
+
+
+def test_with_option_changes_one_option() -> None:
+    assert ONE.with_option("tkd", "threshold", "0.3").steps[0].stage == Tkd(threshold=0.3)
+    with pytest.raises(OptionError, match="has no stage 'tv'; it has tkd"):
+        ONE.with_option("tv", "weight", 1)
+    with pytest.raises(OptionError, match="tkd has no option 'weight'"):
+        ONE.with_option("tkd", "weight", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("{", "is not JSON"),
+        ("[]", 'A pipeline is an object with "name"'),
+        ('{"stages": [3]}', "Each stage of a pipeline is an object"),
+        ('{"stages": [{"stage": "tdk"}]}', "There is no stage 'tdk'"),
+        ('{"stages": [{"stage": "tkd", "options": {"threshold": 9}}]}', "must be 0.01 to 0.66"),
+    ],
+)
+def test_wrong_files_get_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    file = tmp_path / "wrong.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=sentence):
+        load_pipeline(file)
+
+
+@pytest.mark.parametrize("name", named_pipelines())
+def test_named_pipelines_can_run_on_a_scan(name: str) -> None:
+    pipeline = named_pipelines()[name]
+    assert pipeline.description
+    pipeline.check([GreData])
+
+
+def test_unknown_names_list_what_there_is() -> None:
+    with pytest.raises(InputError, match="There is no pipeline or file 'classicl'"):
+        load_pipeline("classicl")
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert pick_device("cpu") == "cpu"
+    with pytest.raises(InputError, match="cannot be used here"):
+        pick_device("cuda:99")
+    with pytest.raises(InputError, match="cannot be used here"):
+        pick_device("abacus")
