@@ -1,0 +1,99 @@
+"""Unwrapping in space and from echo to echo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .._lazy import torch
+from ..data import GreData, Mask, PhaseQuality, UnwrappedPhase
+from ..errors import InputError
+from ..runtime import Runtime
+from ..stage import Stage, option
+from .unwrap import TURN, edge_weights, quality_map, unwrap_along_tree, wrap
+
+
+def romeo(
+    phase_rad: torch.Tensor,
+    magnitude: torch.Tensor,
+    echo_times_s: Sequence[float],
+    mask: torch.Tensor,
+    template: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Phase (echo, X, Y, Z) without 2π jumps and the phase quality (X, Y, Z), both 0 outside the mask.
+
+    The template echo (counted from 1) is unwrapped in space; each other one is brought within half a turn of what the
+    echoes unwrapped so far predict, for a phase that starts at zero and grows with the echo time (Dymerska et al. 2021,
+    doi:10.1002/mrm.28563).
+    """
+    echoes = len(echo_times_s)
+    first = template - 1
+    second = (first + 1 if first + 1 < echoes else first - 1) if echoes > 1 else None
+    weights = edge_weights(
+        phase_rad[first],
+        magnitude[first],
+        mask,
+        None if second is None else phase_rad[second],
+        1.0 if second is None else echo_times_s[second] / echo_times_s[first],
+    )
+    quality = quality_map(weights)
+    if progress:
+        progress(0.2)
+    unwrapped = torch.zeros_like(phase_rad)
+    unwrapped[first] = unwrap_along_tree(phase_rad[first], weights, mask)
+    if progress:
+        progress(0.8)
+    if second is not None:
+        unwrapped[first] += _missing_turns(
+            unwrapped[first], phase_rad[second], magnitude[second], echo_times_s[second] / echo_times_s[first], mask
+        )
+    weight = (magnitude[first] * echo_times_s[first]) ** 2
+    weight_sum = weight.clone()
+    rate_sum = weight * unwrapped[first] / echo_times_s[first]
+    for echo in sorted(range(echoes), key=lambda e: abs(e - first))[1:]:
+        time = echo_times_s[echo]
+        predicted = time * rate_sum / weight_sum.clamp(min=1e-30)
+        unwrapped[echo] = (predicted + wrap(phase_rad[echo] - predicted)) * (mask > 0)
+        weight = (magnitude[echo] * time) ** 2
+        weight_sum += weight
+        rate_sum += weight * unwrapped[echo] / time
+    return unwrapped, quality
+
+
+def _missing_turns(
+    unwrapped: torch.Tensor, other_phase: torch.Tensor, magnitude: torch.Tensor, ratio: float, mask: torch.Tensor
+) -> float:
+    """The multiple of 2π that the whole template lacks: the one for which another echo agrees best."""
+    inside = mask > 0
+    phase, other, weight = unwrapped[inside], other_phase[inside], magnitude[inside]
+    weight = weight / weight.sum().clamp(min=1e-30)
+    best, least = 0, float("inf")
+    for turns in (0, -1, 1, -2, 2):
+        misfit = float((weight * wrap(other - ratio * (phase + TURN * turns)).abs()).sum())
+        # Where the ratio of the echo times is whole, every answer fits: the smallest stands.
+        if misfit < least - 0.05:
+            best, least = turns, misfit
+    return best * TURN
+
+
+class Romeo(Stage):
+    """Unwrapping in space and time along the best edges (ROMEO; Dymerska et al. 2021, doi:10.1002/mrm.28563).
+
+    Expects the transmit phase removed (mcpc3ds) where there are several echoes.
+    """
+
+    template: int = option(1, "Echo that is unwrapped in space; the others follow in time", ge=1, le=64)
+
+    def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> tuple[UnwrappedPhase, PhaseQuality]:
+        if self.template > len(gre.echo_times_s):
+            raise InputError(
+                f"romeo.template is {self.template}, but the scan has {len(gre.echo_times_s)} echoes; "
+                "choose one of them."
+            )
+        phase, quality = romeo(
+            gre.phase_rad, gre.magnitude, gre.echo_times_s, mask.voxels, self.template, runtime.progress
+        )
+        return (
+            UnwrappedPhase(gre.grid, phase, gre.echo_times_s, gre.field_strength_t),
+            PhaseQuality(gre.grid, quality),
+        )
