@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -93,9 +93,8 @@ class Grid:
         """Whether both grids hold the same voxels at the same places, within `tolerance_mm`."""
         if self.shape != other.shape:
             return False
-        corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in self.shape), 1]], dtype=float).T
-        corners = np.hstack([corners, np.diag([*(n - 1 for n in self.shape), 1])[:, :3] + corners[:, :1]])
-        corners[3] = 1
+        ends = np.vstack([np.zeros(3), np.diag(np.array(self.shape) - 1.0)])
+        corners = np.hstack([ends, np.ones((4, 1))]).T
         apart = np.asarray(self.affine) @ corners - np.asarray(other.affine) @ corners
         return bool(np.abs(apart).max() <= tolerance_mm)
 
@@ -112,9 +111,11 @@ class Volume:
     window: tuple[float, float] | None = None
 
 
-def volume(title: str, unit: str, bids: str, contract: str, window: tuple[float, float] | None = None) -> Any:
-    """A field of an artifact that holds a volume to be written, drawn and loaded."""
-    return field(metadata={"volume": Volume(title, unit, bids, contract, window)})
+def volume(
+    title: str, unit: str, bids: str, contract: str, window: tuple[float, float] | None = None
+) -> dict[str, Volume]:
+    """Metadata of a field of an artifact that holds a volume to be written, drawn and loaded."""
+    return {"volume": Volume(title, unit, bids, contract, window)}
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Mask(Artifact):
     """The brain."""
 
     kind: ClassVar[str] = "brain mask"
-    voxels: torch.Tensor = volume("Brain mask", "1", "desc-brain_mask", "mask", (0.0, 1.0))
+    voxels: torch.Tensor = field(metadata=volume("Brain mask", "1", "desc-brain_mask", "mask", (0.0, 1.0)))
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ class PhaseQuality(Artifact):
     """How far the phase of a voxel agrees with its neighbours', 0 to 1."""
 
     kind: ClassVar[str] = "phase quality"
-    quality: torch.Tensor = volume("Phase quality", "1", "desc-phasequality_map", "phasequality", (0.0, 1.0))
+    quality: torch.Tensor = field(
+        metadata=volume("Phase quality", "1", "desc-phasequality_map", "phasequality", (0.0, 1.0))
+    )
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,9 @@ class FieldNoise(Artifact):
     a large one, so that whoever weighs by 1/σ leaves them out. Zero outside the mask."""
 
     kind: ClassVar[str] = "field noise"
-    noise_ppm: torch.Tensor = volume("Field noise", "ppm", "desc-noise_fieldmap", "fieldnoise", (0.0, 0.02))
+    noise_ppm: torch.Tensor = field(
+        metadata=volume("Field noise", "ppm", "desc-noise_fieldmap", "fieldnoise", (0.0, 0.02))
+    )
 
 
 @dataclass(frozen=True)
@@ -201,7 +206,9 @@ class TotalField(Artifact):
     """The field of everything, in and around the head."""
 
     kind: ClassVar[str] = "total field"
-    field_ppm: torch.Tensor = volume("Total field", "ppm", "desc-total_fieldmap", "totalfield", (-1.0, 1.0))
+    field_ppm: torch.Tensor = field(
+        metadata=volume("Total field", "ppm", "desc-total_fieldmap", "totalfield", (-1.0, 1.0))
+    )
 
 
 @dataclass(frozen=True)
@@ -209,8 +216,12 @@ class LocalField(Artifact):
     """The field of the tissue inside `mask`, which background removal may have shrunk."""
 
     kind: ClassVar[str] = "local field"
-    field_ppm: torch.Tensor = volume("Local field", "ppm", "desc-local_fieldmap", "localfield", (-0.05, 0.05))
-    mask: torch.Tensor = volume("Mask of the local field", "1", "desc-local_mask", "localmask", (0.0, 1.0))
+    field_ppm: torch.Tensor = field(
+        metadata=volume("Local field", "ppm", "desc-local_fieldmap", "localfield", (-0.05, 0.05))
+    )
+    mask: torch.Tensor = field(
+        metadata=volume("Mask of the local field", "1", "desc-local_mask", "localmask", (0.0, 1.0))
+    )
 
 
 @dataclass(frozen=True)
@@ -218,7 +229,7 @@ class ChiMap(Artifact):
     """Magnetic susceptibility inside `mask`, against `reference`."""
 
     kind: ClassVar[str] = "susceptibility map"
-    chi_ppm: torch.Tensor = volume("χ", "ppm", "Chimap", "chimap", (-0.1, 0.1))
+    chi_ppm: torch.Tensor = field(metadata=volume("χ", "ppm", "Chimap", "chimap", (-0.1, 0.1)))
     mask: torch.Tensor
     reference: str = "none: the mean over the padded volume is zero"
 
@@ -228,8 +239,8 @@ class SeparatedChi(Artifact):
     """Paramagnetic and diamagnetic susceptibility; both positive, χ = χ_para - χ_dia."""
 
     kind: ClassVar[str] = "separated susceptibility"
-    chi_para_ppm: torch.Tensor = volume("χ_para", "ppm", "desc-para_Chimap", "chi_para", (0.0, 0.1))
-    chi_dia_ppm: torch.Tensor = volume("χ_dia", "ppm", "desc-dia_Chimap", "chi_dia", (0.0, 0.1))
+    chi_para_ppm: torch.Tensor = field(metadata=volume("χ_para", "ppm", "desc-para_Chimap", "chi_para", (0.0, 0.1)))
+    chi_dia_ppm: torch.Tensor = field(metadata=volume("χ_dia", "ppm", "desc-dia_Chimap", "chi_dia", (0.0, 0.1)))
 
 
 @dataclass(frozen=True)
@@ -237,7 +248,7 @@ class R2StarMap(Artifact):
     """The decay rate of gradient echoes."""
 
     kind: ClassVar[str] = "R2* map"
-    r2star_hz: torch.Tensor = volume("R2*", "Hz", "R2starmap", "r2star", (0.0, 50.0))
+    r2star_hz: torch.Tensor = field(metadata=volume("R2*", "Hz", "R2starmap", "r2star", (0.0, 50.0)))
     field_strength_t: float
 
 
@@ -246,7 +257,7 @@ class R2Map(Artifact):
     """The decay rate of spin echoes."""
 
     kind: ClassVar[str] = "R2 map"
-    r2_hz: torch.Tensor = volume("R2", "Hz", "R2map", "r2", (0.0, 30.0))
+    r2_hz: torch.Tensor = field(metadata=volume("R2", "Hz", "R2map", "r2", (0.0, 30.0)))
     field_strength_t: float
 
 
@@ -255,5 +266,5 @@ class R2PrimeMap(Artifact):
     """The reversible part of the decay, R2* - R2, never negative."""
 
     kind: ClassVar[str] = "R2′ map"
-    r2prime_hz: torch.Tensor = volume("R2′", "Hz", "R2primemap", "r2prime", (0.0, 20.0))
+    r2prime_hz: torch.Tensor = field(metadata=volume("R2′", "Hz", "R2primemap", "r2prime", (0.0, 20.0)))
     field_strength_t: float

@@ -60,7 +60,8 @@ class Job:
                 described[name] = path.parent / value
         if isinstance(described.get("pipeline"), dict):
             described["pipeline"] = Pipeline.from_json(described["pipeline"])
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in described.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in described.items()}
+        return cls(**values)
 
     def resolved_pipeline(self) -> Pipeline:
         """The pipeline with the job's options set. Raises InputError or OptionError."""
@@ -82,20 +83,27 @@ class Job:
         if plain and self.input is not None:
             raise InputError("Give either a folder or files by --magnitude and --phase, not both.")
         if plain:
-            return [("the scan", lambda: load_files(
-                magnitude=self.magnitude,
-                phase=self.phase,
-                real=self.real,
-                imag=self.imag,
-                echo_times_s=self.echo_times_s,
-                field_strength_t=self.field_strength_t,
-                b0_direction=self.b0_direction,
-            ))]
+            return [
+                (
+                    "the scan",
+                    lambda: load_files(
+                        magnitude=self.magnitude,
+                        phase=self.phase,
+                        real=self.real,
+                        imag=self.imag,
+                        echo_times_s=self.echo_times_s,
+                        field_strength_t=self.field_strength_t,
+                        b0_direction=self.b0_direction,
+                    ),
+                )
+            ]
         if self.input is None:
             raise InputError("Say what to reconstruct: a BIDS folder, or files by --magnitude and --phase.")
         found = find_scans(self.input, self.participants)
         if self.mask is not None and len(found) > 1:
-            raise InputError(f"--mask fits one scan, but {self.input} holds {len(found)}: choose by --participant-label.")
+            raise InputError(
+                f"--mask fits one scan, but {self.input} holds {len(found)}: choose by --participant-label."
+            )
         return [(files.name, lambda files=files: load_scan(files)) for files in found]  # type: ignore[misc]
 
 

@@ -8,7 +8,13 @@ from typing import Any
 
 from .console import say
 
-MARKS = {"found": "  found     ", "repaired": "  repaired  ", "suspicious": "? suspicious", "missing": "- missing   ", "error": "! error     "}
+MARKS = {
+    "found": "  found     ",
+    "repaired": "  repaired  ",
+    "suspicious": "? suspicious",
+    "missing": "- missing   ",
+    "error": "! error     ",
+}
 
 
 def add_to(commands: Any) -> None:

@@ -21,7 +21,9 @@ def add_to(commands: Any) -> None:
         description="Run a pipeline on every scan of a BIDS dataset or subject folder, or on the NIfTI files given by "
         "--magnitude and --phase (or --real and --imag). IN may also be a job.json holding these flags.",
     )
-    added.add_argument("input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject folder, or job.json")
+    added.add_argument(
+        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject folder, or job.json"
+    )
     added.add_argument("-o", "--output", type=Path, help="where the derivatives go")
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
     added.add_argument("--pipeline", default="classical", metavar="NAME|FILE.json", help="default: classical")
@@ -41,7 +43,11 @@ def add_gre_flags(added: argparse.ArgumentParser) -> None:
     files.add_argument("--echo-times", nargs="+", type=float, metavar="S", help="in seconds; default: the sidecars'")
     files.add_argument("--field-strength", type=float, metavar="T", help="in tesla; default: the sidecars'")
     files.add_argument(
-        "--b0-direction", nargs=3, type=float, metavar=("X", "Y", "Z"), help="along the file's axes; default: the affine's"
+        "--b0-direction",
+        nargs=3,
+        type=float,
+        metavar=("X", "Y", "Z"),
+        help="along the file's axes; default: the affine's",
     )
 
 

@@ -54,7 +54,9 @@ def add_to(commands: Any) -> None:
     maps = added.add_argument_group("maps the stage needs")
     for name, (_, text) in MAPS.items():
         maps.add_argument(f"--{name}", type=Path, metavar="F", help=text)
-    maps.add_argument("--mask", type=Path, metavar="F", help="the brain mask; default for a local field: where it is not 0")
+    maps.add_argument(
+        "--mask", type=Path, metavar="F", help="the brain mask; default for a local field: where it is not 0"
+    )
     maps.add_argument("--gre", type=Path, metavar="BIDS_SUBJECT", help="a BIDS subject folder with the scan")
     add_gre_flags(added)
     add_runtime_flags(added)

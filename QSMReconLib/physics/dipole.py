@@ -13,7 +13,9 @@ from ..data import Grid
 from .fourier import Spectrum
 
 
-def dipole_kernel(spectrum: Spectrum, b0_direction: Sequence[float], device: torch.device | str = "cpu") -> torch.Tensor:
+def dipole_kernel(
+    spectrum: Spectrum, b0_direction: Sequence[float], device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """D = 1/3 - (k·b)²/|k|² on the half-spectrum, float32, 0 at k = 0.
 
     At the Nyquist frequency of an even size +k and -k are the same sample; the kernel there is the mean of both, which

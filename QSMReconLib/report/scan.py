@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from ..pipeline import Result
 
 
-def render_report(
-    name: str, result: Result, made: list[Output], files: list[Path], common: dict[str, Any]
-) -> str:
+def render_report(name: str, result: Result, made: list[Output], files: list[Path], common: dict[str, Any]) -> str:
     """The HTML of one run: acquisition, warnings, mid-slices and histogram of every map, and the pipeline."""
     from jinja2 import Environment
 
