@@ -131,10 +131,10 @@ class Artifact:
         return tuple(item.metadata["volume"] for item in fields(cls) if "volume" in item.metadata)
 
     def volumes(self) -> Iterator[tuple[Volume, torch.Tensor]]:
-        """The volumes worth writing, each with what it is."""
+        """The volumes worth writing, each with what it is; those that were not made (None) are left out."""
         for item in fields(self):
-            if "volume" in item.metadata:
-                yield item.metadata["volume"], getattr(self, item.name)
+            if "volume" in item.metadata and (tensor := getattr(self, item.name)) is not None:
+                yield item.metadata["volume"], tensor
 
     def to(self, device: torch.device | str) -> Self:
         """The same artifact with its tensors on `device`."""
@@ -232,6 +232,10 @@ class ChiMap(Artifact):
     chi_ppm: torch.Tensor = field(metadata=volume("χ", "ppm", "Chimap", "chimap", (-0.1, 0.1)))
     mask: torch.Tensor
     reference: str = "none: the mean over the padded volume is zero"
+    std_ppm: torch.Tensor | None = field(
+        default=None,
+        metadata=volume("Uncertainty of χ", "ppm", "desc-uncertainty_Chimap", "chimap_std", (0.0, 0.05)),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""Model cards and weights: a folder of weights/ describes one trained network, and nothing is ever unpickled.
+
+`card.json` says what the network eats, on what it was trained, how well it does and what its weights' SHA-256 is;
+`weights.safetensors` holds them in half precision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+FOLDER = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a person and the runner must know of a trained network."""
+
+    name: str
+    title: str
+    kind: str
+    architecture: Mapping[str, Any]
+    sha256: str
+    source: str
+    inputs: str
+    output: str
+    normalisation: str
+    voxel_mm: tuple[tuple[float, float], ...]
+    """Range of the finest, the middle and the largest edge of a voxel it was trained on."""
+    max_tilt_deg: float
+    max_noise_ppb: float
+    max_chi_ppm: float
+    grid_mm: float | None = None
+    """The isotropic voxel that the input is resampled to; None where the network takes any."""
+    uncertainty_factor: float = 1.0
+    """By what the spread over flipped inputs is multiplied to be the error of two voxels in three."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    accuracy: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = "MIT"
+    use: str = "Research use only. A network is not the consensus default for QSM (doi:10.1002/mrm.30006)."
+
+
+def networks() -> tuple[str, ...]:
+    """The names of the networks that are shipped."""
+    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/card.json")))
+
+
+def load_card(name: str, folder: Path = FOLDER) -> Card:
+    """The card of a network. Raises InputError, naming those there are."""
+    path = folder / name / "card.json"
+    if not path.is_file():
+        raise InputError(f"There is no network {name!r}; there are {', '.join(networks()) or 'none'}.")
+    described = json.loads(path.read_text("utf-8"))
+    described["voxel_mm"] = tuple((float(low), float(high)) for low, high in described["voxel_mm"])
+    return Card(**described)
+
+
+def load_network(card: Card, device: torch.device | str = "cpu", folder: Path = FOLDER) -> nn.Module:
+    """The network of a card, ready to be applied. Raises InputError where the weights are not those of the card."""
+    import torch
+    from safetensors.torch import load
+
+    from .registry import build
+
+    path = folder / card.name / "weights.safetensors"
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != card.sha256:
+        raise InputError(f"{path} is not the file its card describes (SHA-256 differs): install QSMRecon again.")
+    network = build(card.kind, card.architecture)
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load(content).items()})
+    network = network.to(device).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    return network.eval().requires_grad_(False)
+
+
+def save_network(network: nn.Module, card: Card, folder: Path = FOLDER) -> Card:
+    """Write weights and card under `folder`/<name>; returns the card with the hash of the weights."""
+    from safetensors.torch import save
+
+    tensors = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
+    card = replace(card, sha256=hashlib.sha256(content).hexdigest())
+    target = folder / card.name
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "weights.safetensors").write_bytes(content)
+    (target / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    return card

@@ -1,0 +1,231 @@
+"""Applying a trained network to a scan: the only place that crops, resamples, pads, tiles and chooses the precision."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..data import Grid
+from ..errors import InputError
+from ..physics.dipole import Dipole, dipole_kernel
+from ..physics.fourier import Spectrum
+from .card import Card
+from .tiling import in_tiles
+from .unrolled import whole
+
+PADDING_MM = 32.0
+FACTOR = 8
+"""Sizes are grown to a multiple of this and of the network's own."""
+
+BYTES_PER_VOXEL = {"whole volume": 260, "tiles of 128 voxels": 110, "tiles of 64 voxels": 100}
+"""Peak memory of a run, measured on a whole head; of tiles, beyond what a tile itself takes."""
+
+
+@dataclass(frozen=True)
+class Applied:
+    """χ in ppm on the input's grid, zero outside the mask, and what a person must know about how it was made."""
+
+    chi_ppm: torch.Tensor
+    notes: tuple[str, ...]
+
+
+def reconstruct(
+    network: nn.Module,
+    card: Card,
+    field_ppm: torch.Tensor,
+    mask: torch.Tensor,
+    grid: Grid,
+    noise_ppm: torch.Tensor | None = None,
+    progress: Callable[[float], None] | None = None,
+    rung: str | None = None,
+    half: bool | None = None,
+) -> Applied:
+    """χ of a local field (X, Y, Z) in ppm, on the device of the tensors.
+
+    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of BYTES_PER_VOXEL, `half`
+    the precision (None: bfloat16 where the processor has it). Raises InputError for an empty mask.
+    """
+    if not bool((mask > 0).any()):
+        raise InputError("The mask of the local field is empty: there is nothing to reconstruct.")
+    notes: list[str] = []
+    weight = noise_weight(mask, noise_ppm)
+    box = _bounds(mask)
+    small = replace_shape(grid, tuple(s.stop - s.start for s in box))
+    field, weight = (field_ppm * (mask > 0))[box].float(), weight[box].float()
+    work = small
+    if card.grid_mm is not None:
+        work = _resampled_grid(small, card.grid_mm)
+        if work.shape != small.shape:
+            notes.append(f"The field was resampled to {card.grid_mm:g} mm for {card.name}, and χ back.")
+            field = _resample(field, work.shape)
+            weight = _resample(weight, work.shape) * (_resample((weight > 0).float(), work.shape) > 0.5)
+    rungs = [rung] if rung else _rungs(work, field.device)
+    for index, name in enumerate(rungs):
+        try:
+            chi = _apply(network, field, weight, work, name, half, progress)
+            break
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if index + 1 == len(rungs) or not _is_memory(error):
+                raise
+    if name != "whole volume":
+        notes.append(f"Memory is short: the network ran in {name}, overlap-blended.")
+    if work.shape != small.shape:
+        chi = _resample(chi, small.shape)
+    result = torch.zeros_like(field_ppm, dtype=torch.float32)
+    result[box] = chi
+    return Applied(result * (mask > 0), tuple(notes))
+
+
+def noise_weight(mask: torch.Tensor, noise_ppm: torch.Tensor | None) -> torch.Tensor:
+    """σ_best/σ, 1 at most and 0.02 at least inside the mask, 0 outside; σ_best is the noise's tenth percentile."""
+    inside = mask > 0
+    if noise_ppm is None:
+        return inside.float()
+    known = noise_ppm[inside & (noise_ppm > 0) & torch.isfinite(noise_ppm)].float()
+    if known.numel() == 0:
+        return inside.float()
+    rank = max(1, round(0.1 * known.numel()))
+    best = known.kthvalue(rank).values
+    weight = (best / noise_ppm.clamp(min=1e-12)).clamp(0.02, 1.0)
+    return torch.where(inside, torch.nan_to_num(weight, 0.02), torch.zeros_like(weight))
+
+
+def data_step(
+    chi: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor, dipole: Dipole, mu: float
+) -> torch.Tensor:
+    """χ moved towards the measured field: χ + F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], (X, Y, Z), ppm, inside the mask.
+
+    Where everything is measured (W = 1) this is F⁻¹[(D·F(f) + μ·F(χ))/(D² + μ)].
+    """
+    missing = weight * weight * (field_ppm - dipole.field(chi))
+    kernel, spectrum = dipole.kernel, dipole.spectrum
+    return chi + (weight > 0) * spectrum.from_k(kernel / (kernel * kernel + mu) * spectrum.to_k(missing))
+
+
+def relative_residual(chi: torch.Tensor, field_ppm: torch.Tensor, mask: torch.Tensor, dipole: Dipole) -> float:
+    """‖m(D∗χ - f)‖/‖m·f‖: how much of the measured field the map does not explain."""
+    inside = mask > 0
+    return float(((dipole.field(chi) - field_ppm) * inside).norm() / (field_ppm * inside).norm().clamp(min=1e-12))
+
+
+def has_fast_half(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 on this device."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return False
+    known: Any = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(known()) if known is not None else False
+
+
+def _apply(
+    network: nn.Module,
+    field: torch.Tensor,
+    weight: torch.Tensor,
+    grid: Grid,
+    rung: str,
+    half: bool | None,
+    progress: Callable[[float], None] | None,
+) -> torch.Tensor:
+    """One pass over the volume, grown to sizes the network likes."""
+    multiple = math.lcm(FACTOR, int(getattr(network, "multiple", FACTOR)))
+    grow = [-n % multiple for n in field.shape]
+    pad = [0, grow[2], 0, grow[1], 0, grow[0]]
+    f, w = functional.pad(field, pad)[None, None], functional.pad(weight, pad)[None, None]
+    spectrum = Spectrum.of(f.shape[-3:], grid.voxel_size_mm, PADDING_MM)
+    kernel = dipole_kernel(spectrum, grid.b0_direction, field.device)
+    tile = {"tiles of 128 voxels": 128, "tiles of 64 voxels": 64}.get(rung)
+
+    def apply(part: Callable[[torch.Tensor], torch.Tensor], volume: torch.Tensor) -> torch.Tensor:
+        return whole(part, volume) if tile is None else in_tiles(part, volume, tile, tile // 2)
+
+    half = has_fast_half(field.device) if half is None else half
+    with torch.autocast(field.device.type, torch.bfloat16, enabled=half), _ticking(network, tile, progress):
+        chi = network(f, w, kernel, spectrum, apply)[-1][0, 0]
+    x, y, z = field.shape
+    return chi[:x, :y, :z].float()
+
+
+@contextlib.contextmanager
+def _ticking(network: nn.Module, tile: int | None, progress: Callable[[float], None] | None) -> Iterator[None]:
+    """Call `progress` after every convolution: often enough to cancel, whatever the network."""
+    parts = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d)]
+    if progress is None or not parts:
+        yield
+        return
+    done = 0
+    expected = len(parts) * max(1, int(getattr(getattr(network, "config", None), "steps", 1)))
+
+    def tick(*_: Any) -> None:
+        nonlocal done
+        done += 1
+        progress(done / expected if tile is None else 1 - math.exp(-done / (8 * expected)))
+
+    hooks = [part.register_forward_hook(tick) for part in parts]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _bounds(mask: torch.Tensor) -> tuple[slice, slice, slice]:
+    """The box around the mask."""
+    inside = mask > 0
+    box = []
+    for axis in range(3):
+        others = [other for other in range(3) if other != axis]
+        there = torch.nonzero(inside.amax(others)).flatten()
+        box.append(slice(int(there[0]), int(there[-1]) + 1))
+    return box[0], box[1], box[2]
+
+
+def replace_shape(grid: Grid, shape: tuple[int, ...]) -> Grid:
+    """The same voxels, another number of them; where they are does not matter to a network."""
+    return replace(grid, shape=(shape[0], shape[1], shape[2]))
+
+
+def _resampled_grid(grid: Grid, edge_mm: float) -> Grid:
+    shape = [max(1, round(n * v / edge_mm)) for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]
+    voxel = [n * v / s for n, v, s in zip(grid.shape, grid.voxel_size_mm, shape, strict=True)]
+    return replace(grid, shape=(shape[0], shape[1], shape[2]), voxel_size_mm=(voxel[0], voxel[1], voxel[2]))
+
+
+def _resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
+    return functional.interpolate(volume[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
+
+
+def _rungs(grid: Grid, device: torch.device) -> list[str]:
+    """The ladder, from the first rung that the free memory is predicted to hold."""
+    voxels = math.prod(n + FACTOR for n in grid.shape)
+    free = _free_memory(device)
+    names = list(BYTES_PER_VOXEL)
+    for index, name in enumerate(names):
+        if free is None or voxels * BYTES_PER_VOXEL[name] < free:
+            return names[index:]
+    return names[-1:]
+
+
+def _free_memory(device: torch.device) -> float | None:
+    """Bytes that can still be had, or None where nobody knows."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def _is_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() or "memory" in str(error).lower()

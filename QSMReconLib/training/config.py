@@ -1,0 +1,63 @@
+"""What one training is: everything that decides its result, as a JSON file says it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .simulator import SimulatorConfig
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training. `architecture` holds the options of the network `kind`; a step sees `batch` regions per process."""
+
+    name: str = "qsmnet-phys"
+    kind: str = "unrolled"
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
+    steps: int = 10_000
+    batch: int = 1
+    learning_rate: float = 1e-3
+    final_rate: float = 0.02
+    warm_up: int = 100
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    ema: float = 0.998
+    gradient_loss: float = 0.2
+    consistency_loss: float = 0.05
+    seed: int = 0
+    validate_every: int = 250
+    validation_regions: int = 8
+    checkpoint_every: int = 100
+    mixed_precision: bool = True
+    compile: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As `from_json` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, described: Mapping[str, Any]) -> TrainingConfig:
+        """The inverse of `to_json`; what is left out keeps its default. Raises InputError for unknown names."""
+        simulator = described.get("simulator", {})
+        for known, given, what in ((cls, described, "training"), (SimulatorConfig, simulator, "simulator")):
+            unknown = set(given) - {item.name for item in fields(known)}
+            if unknown:
+                raise InputError(f"The {what} configuration has no {', '.join(sorted(unknown))}.")
+        lists: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in simulator.items()
+        }
+        return cls(**{**described, "simulator": SimulatorConfig(**lists)})
+
+    @classmethod
+    def load(cls, path: Path) -> TrainingConfig:
+        """From a JSON file. Raises InputError if it is none."""
+        try:
+            return cls.from_json(json.loads(path.read_text("utf-8")))
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} is not a training configuration: {error}.") from error

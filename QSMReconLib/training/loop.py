@@ -1,0 +1,256 @@
+"""The training loop: resumable to the step, averaged weights, several GPUs by torchrun, a clean stop on a signal."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import InputError
+from ..evaluation.metrics import nrmse, xsim
+from ..networks.registry import build
+from .anatomy import Anatomy
+from .config import TrainingConfig
+from .curves import write_curves
+from .losses import chi_loss
+from .simulator import Simulator
+
+Report = Callable[[int, int, str], None]
+"""Called with the step, the number of steps and a sentence."""
+
+VALIDATION_SEED = 900_001
+
+
+@dataclass
+class Trainer:
+    """A training under way; `state` is all it needs to go on."""
+
+    config: TrainingConfig
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    network: nn.Module = field(init=False)
+    average: nn.Module = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    step: int = 0
+    best: float = math.inf
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(self.config.seed)
+        self.network = build(self.config.kind, self.config.architecture).to(self.device)
+        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), self.config.learning_rate, (0.9, 0.99), weight_decay=self.config.weight_decay
+        )
+        anatomy = Anatomy.load(self.device)
+        self.simulator = Simulator(anatomy, self.config.simulator, self.config.seed)
+        self.validation = Simulator(anatomy, self.config.simulator, VALIDATION_SEED)
+        parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
+        self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
+
+    def rate(self) -> float:
+        """The learning rate of this step: warm-up, then a half cosine."""
+        config = self.config
+        rise = min(1.0, (self.step + 1) / max(config.warm_up, 1))
+        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / config.steps)))
+        return config.learning_rate * rise * (config.final_rate + (1 - config.final_rate) * fall)
+
+    def train_step(self) -> float:
+        """One step of the optimizer; its loss."""
+        config = self.config
+        number = (self.step * self.world + self.rank) * config.batch
+        batch = self.simulator.batch(number, config.batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate()
+        self.network.train()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
+            estimates = self._forward(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)
+        loss = chi_loss(
+            estimates,
+            batch.chi_ppm,
+            batch.weight,
+            batch.kernel,
+            batch.spectrum,
+            config.gradient_loss,
+            config.consistency_loss,
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        value = float(loss.detach())
+        if math.isfinite(value):
+            self.optimizer.step()
+        self.step += 1
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+            for mine, fresh in zip(self.average.buffers(), self.network.buffers(), strict=True):
+                mine.copy_(fresh)
+        return value
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean NRMSE (percent) and XSIM of the averaged weights on regions that training never sees."""
+        self.average.eval()
+        scores: list[tuple[float, float]] = []
+        for number in range(self.config.validation_regions):
+            batch = self.validation.batch(number, 1)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+                chi = self.average(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)[-1]
+            volumes = (chi[0, 0], batch.chi_ppm[0, 0], batch.weight[0, 0] > 0)
+            scores.append((nrmse(*volumes), xsim(*volumes)))
+        count = max(len(scores), 1)
+        return {"nrmse": sum(s[0] for s in scores) / count, "xsim": sum(s[1] for s in scores) / count}
+
+    def state(self) -> dict[str, Any]:
+        """Everything to go on from here."""
+        return {
+            "config": self.config.to_json(),
+            "step": self.step,
+            "best": self.best,
+            "history": self.history,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state`; the configuration stays this trainer's. Raises InputError for another architecture."""
+        try:
+            self.network.load_state_dict(state["network"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise InputError(f"The checkpoint is of another network than the configuration: {error}") from error
+        self.step, self.best, self.history = state["step"], state["best"], list(state["history"])
+
+
+def train(
+    config: TrainingConfig,
+    out: Path,
+    resume: bool = False,
+    device: torch.device | str = "cpu",
+    report: Report | None = None,
+) -> Path:
+    """Train into the folder `out` and return its newest checkpoint.
+
+    SIGINT and SIGTERM end it after the step under way, with a checkpoint; `resume` goes on from there. Under torchrun
+    every process takes its own GPU and its own regions. Raises InputError where `out` holds a training already and
+    `resume` is not asked for, or where there is nothing to resume.
+    """
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    target = torch.device(device)
+    if world > 1:
+        torch.distributed.init_process_group("nccl" if target.type == "cuda" else "gloo")
+        if target.type == "cuda":
+            target = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            torch.cuda.set_device(target)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint = out / "checkpoint.pt"
+    if checkpoint.exists() != resume:
+        raise InputError(
+            f"{out} holds a training already: resume it or choose another folder."
+            if checkpoint.exists()
+            else f"There is no training to resume in {out}."
+        )
+    trainer = Trainer(config, target, rank, world)
+    if resume:
+        trainer.restore(torch.load(checkpoint, map_location=target, weights_only=True))
+    if rank == 0:
+        (out / "config.json").write_text(json.dumps(config.to_json(), indent=1) + "\n", "utf-8")
+    with _stop_on_signal() as stopped:
+        _run(trainer, out, stopped, report or (lambda step, steps, text: None))
+    if world > 1:
+        torch.distributed.destroy_process_group()
+    return checkpoint
+
+
+def _run(trainer: Trainer, out: Path, stopped: list[bool], report: Report) -> None:
+    config, chief = trainer.config, trainer.rank == 0
+    log = _event_writer(out) if chief else None
+    losses: list[float] = []
+    start = time.perf_counter()
+    while trainer.step < config.steps and not _anyone(stopped, trainer):
+        losses.append(trainer.train_step())
+        step = trainer.step
+        done = step == config.steps
+        if chief and (step % config.checkpoint_every == 0 or done):
+            entry = {
+                "step": step,
+                "loss": sum(losses) / len(losses),
+                "rate": trainer.rate(),
+                "seconds": (time.perf_counter() - start) / len(losses),
+            }
+            if step % config.validate_every == 0 or done:
+                entry |= trainer.validate()
+            trainer.history.append(entry)
+            if entry.get("nrmse", math.inf) < trainer.best:
+                trainer.best = entry["nrmse"]
+                _save(trainer.average.state_dict(), out / "best.pt")
+            _save(trainer.state(), out / "checkpoint.pt")
+            write_curves(trainer.history, out / "curves.png")
+            if log is not None:
+                for name in entry.keys() - {"step"}:
+                    log.add_scalar(name, entry[name], step)
+            report(step, config.steps, ", ".join(f"{k} {v:.4g}" for k, v in entry.items() if k != "step"))
+            losses, start = [], time.perf_counter()
+    if chief:
+        _save(trainer.state(), out / "checkpoint.pt")
+        if log is not None:
+            log.close()
+
+
+def _anyone(stopped: list[bool], trainer: Trainer) -> bool:
+    """Whether any process was told to stop: all must leave the loop at the same step."""
+    if trainer.world == 1:
+        return bool(stopped)
+    flag = torch.tensor(float(bool(stopped)), device=trainer.device)
+    torch.distributed.all_reduce(flag)
+    return bool(flag > 0)
+
+
+def _save(state: dict[str, Any], path: Path) -> None:
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def _event_writer(out: Path) -> Any:
+    """A TensorBoard writer, or None where tensorboard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(out / "events"))
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[list[bool]]:
+    """A list that is no longer empty once SIGINT or SIGTERM has come."""
+    stopped: list[bool] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stopped.append(True)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
