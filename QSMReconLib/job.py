@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .data import Mask
 from .errors import InputError
@@ -15,7 +14,7 @@ from .pipeline import Pipeline, load_pipeline
 from .runtime import Report, Runtime, pick_device
 
 if TYPE_CHECKING:
-    from .io.scan import Scan
+    from .io.scan import Given, Scan, ScanFiles
 
 PATHS = ("input", "output", "mask", "magnitude", "phase", "real", "imag")
 
@@ -39,6 +38,7 @@ class Job:
     echo_times_s: tuple[float, ...] | None = None
     field_strength_t: float | None = None
     b0_direction: tuple[float, ...] | None = None
+    phase_sign: Literal["auto", "keep", "flip"] = "auto"
 
     @classmethod
     def from_json(cls, path: Path) -> Job:
@@ -74,37 +74,29 @@ class Job:
             pipeline = pipeline.with_option(stage, name, value)
         return pipeline
 
-    def loaders(self) -> list[tuple[str, Callable[[], Scan]]]:
-        """The name of every scan of the job and how to load it. Raises InputError if there is none."""
-        from .io.bids import find_scans, load_scan
-        from .io.files import load_files
+    def given(self) -> Given:
+        """What the job says about the scan, which overrules its files."""
+        from .io.scan import Given
 
-        plain = self.magnitude or self.phase or self.real or self.imag
-        if plain and self.input is not None:
-            raise InputError("Give either a folder or files by --magnitude and --phase, not both.")
-        if plain:
-            return [
-                (
-                    "the scan",
-                    lambda: load_files(
-                        magnitude=self.magnitude,
-                        phase=self.phase,
-                        real=self.real,
-                        imag=self.imag,
-                        echo_times_s=self.echo_times_s,
-                        field_strength_t=self.field_strength_t,
-                        b0_direction=self.b0_direction,
-                    ),
-                )
-            ]
+        return Given(self.echo_times_s, self.field_strength_t, self.b0_direction, self.phase_sign)
+
+    def scans(self) -> list[ScanFiles]:
+        """The files of every scan of the job. Raises InputError if there is none."""
+        from .io.bids import find_scans
+        from .io.files import files_of
+
+        if self.magnitude or self.phase or self.real or self.imag:
+            if self.input is not None:
+                raise InputError("Give either a folder, or files by --magnitude and --phase; not both.")
+            return [files_of(self.magnitude, self.phase, self.real, self.imag)]
         if self.input is None:
             raise InputError("Say what to reconstruct: a BIDS folder, or files by --magnitude and --phase.")
         found = find_scans(self.input, self.participants)
         if self.mask is not None and len(found) > 1:
             raise InputError(
-                f"--mask fits one scan, but {self.input} holds {len(found)}: choose by --participant-label."
+                f"--mask fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."
             )
-        return [(files.name, lambda files=files: load_scan(files)) for files in found]  # type: ignore[misc]
+        return found
 
 
 @dataclass(frozen=True)
@@ -118,8 +110,9 @@ class Done:
     seconds: float
 
 
-def run_job(job: Job, load: Callable[[], Scan], report: Report | None = None) -> Done:
+def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
     """Load one scan of a job, run the pipeline, write everything. Raises InputError before any work where it can."""
+    from .io.bids import load_scan
     from .io.derivatives import all_or_nothing, outputs, provenance, refuse_overwriting, write_derivatives
     from .io.files import load_mask
     from .report.scan import render_report
@@ -128,12 +121,12 @@ def run_job(job: Job, load: Callable[[], Scan], report: Report | None = None) ->
     pipeline = job.resolved_pipeline()
     notes: list[str] = []
     device = pick_device(job.device, notes)
-    scan = load()
+    scan = load_scan(files, job.given())
+    refuse_overwriting(job.output / scan.folder, f"{scan.name}_*", job.overwrite)
     given = dict(scan.artifacts)
     if job.mask is not None:
         given[Mask] = load_mask(job.mask, scan.grid)
     pipeline.check(given)
-    refuse_overwriting(job.output / scan.folder, f"{scan.name}_*", job.overwrite)
     result = pipeline.run({kind: item.to(device) for kind, item in given.items()}, Runtime(device, report))
     common = provenance(scan, pipeline, result, device, notes)
     page = scan.folder / f"{scan.name}_report.html"

@@ -192,7 +192,9 @@ def _checked(stage: str, declared: Option, value: Any) -> Any:
         low, high = declared.minimum, declared.maximum
         if (low is not None and not number >= low) or (high is not None and not number <= high):
             unit = f" {declared.unit}" if declared.unit else ""
-            span = f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            span = (
+                f"at least {low:g}" if high is None else f"at most {high:g}" if low is None else f"{low:g} to {high:g}"
+            )
             raise OptionError(f"{where} is {value}, but must be {span}{unit}.")
     return converted
 

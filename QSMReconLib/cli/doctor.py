@@ -1,4 +1,4 @@
-"""`qsmrecon doctor`: what is in a folder, what would be repaired, what is missing or suspicious."""
+"""`qsmrecon doctor`: what is there, what would be repaired, what is missing or suspicious."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .console import say
+from .console import say, say_json
+from .run import add_gre_flags, scan_of
 
-MARKS = {
-    "found": "  found     ",
-    "repaired": "  repaired  ",
-    "suspicious": "? suspicious",
-    "missing": "- missing   ",
-    "error": "! error     ",
-}
+MARKS = {"found": " ", "repaired": "~", "missing": "-", "suspicious": "?", "error": "!"}
 
 
 def add_to(commands: Any) -> None:
@@ -22,10 +17,36 @@ def add_to(commands: Any) -> None:
     added = commands.add_parser(
         "doctor",
         help="examine scans before anything is run",
-        description="Say what is found, what would be repaired, what is missing and what is suspicious. Ends with exit "
-        "code 2 if something stands in the way of a reconstruction.",
+        description="Say what is found, what would be repaired (~), what is missing (-) or suspicious (?), and what "
+        "stands in the way of a reconstruction (!), which ends with exit code 2.",
     )
-    added.add_argument("input", metavar="IN", type=Path, help="a BIDS dataset or a subject folder")
+    added.add_argument("input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset or a subject's folder")
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
-    added.add_argument("--mask", type=Path, help="also examine this mask")
+    added.add_argument("--mask", type=Path, help="examine this mask too")
+    added.add_argument("--json", action="store_true", help="one JSON line per scan, for programs")
+    add_gre_flags(added)
     added.set_defaults(command=command)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Examine every scan and print what is to be said of it."""
+    from dataclasses import replace
+
+    from ..io.preflight import examine_files
+
+    job = replace(scan_of(args, args.input), participants=tuple(args.participant_label))
+    errors = 0
+    for files in job.scans():
+        examined = examine_files(files, args.mask, job.given())
+        errors += len(examined.errors)
+        if args.json:
+            findings = [{"level": f.level, "text": f.text, "file": str(f.file or "")} for f in examined.findings]
+            say_json(event="examined", scan=examined.name, findings=findings)
+            continue
+        say(f"{examined.name}")
+        for finding in examined.findings:
+            say(f"  {MARKS[finding.level]} {finding.level:<10}  {finding.text}")
+        say("")
+    if not args.json:
+        say("Ready to run." if not errors else f"{errors} error{'s' if errors > 1 else ''} must be mended first.")
+    return 2 if errors else 0

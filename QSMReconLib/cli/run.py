@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, QsmReconError
+from ..errors import InputError
 from ..job import Job, run_job
 from .console import reporting, say, say_error, say_json
 
@@ -49,6 +50,9 @@ def add_gre_flags(added: argparse.ArgumentParser) -> None:
         metavar=("X", "Y", "Z"),
         help="along the file's axes; default: the affine's",
     )
+    files.add_argument(
+        "--phase-sign", choices=("auto", "keep", "flip"), default="auto", help="flip negates the phase; default: auto"
+    )
 
 
 def add_runtime_flags(added: argparse.ArgumentParser) -> None:
@@ -58,26 +62,28 @@ def add_runtime_flags(added: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the job; where one scan of several fails, the others are done and the worst exit code is returned."""
+    """Run the job; where one scan of several cannot be used, the others are done and the exit code still tells."""
     job = job_of(args)
+    stages = [step.stage.name for step in job.resolved_pipeline().steps]
+    scans = job.scans()
+    as_json = args.progress == "json"
     code = 0
-    for scan, name in job.scans():
-        style = args.progress
+    for files in scans:
         try:
-            with reporting(style, job.stage_names()) as report:
-                done = run_job(job, scan, report)
-        except QsmReconError as error:
-            if not isinstance(error, InputError) or len(job.names()) == 1:
+            with reporting(args.progress, stages) as report:
+                done = run_job(job, files, report)
+        except InputError as error:
+            if len(scans) == 1:
                 raise
-            say_error(f"{name}: {error}", error.exit_code, style == "json")
+            say_error(f"{files.name}: {error}", error.exit_code, as_json)
             code = error.exit_code
             continue
-        if style == "json":
-            say_json(event="done", scan=name, outputs=[str(path) for path in done.outputs], report=str(done.report))
+        if as_json:
+            say_json(event="done", scan=files.name, outputs=[str(path) for path in done.outputs], report=str(done.report))
         else:
-            for note in done.notes:
-                say(f"  · {note}")
-            say(f"{name}: {len(done.outputs)} maps in {done.seconds:.0f} s. Report: {done.report}")
+            for line in (*(f"  · {note}" for note in done.notes), ""):
+                say(line)
+            say(f"{files.name}: {len(done.outputs)} maps in {done.seconds:.0f} s. Report: {done.report}")
     return code
 
 
@@ -87,17 +93,28 @@ def job_of(args: argparse.Namespace) -> Job:
         return Job.from_json(args.input)
     if args.output is None:
         raise InputError("Say where the results go: -o FOLDER.")
-    return Job(
-        input=args.input,
-        output=args.output,
+    return replace(
+        scan_of(args, args.input),
         pipeline=args.pipeline,
         options=tuple(args.set),
         participants=tuple(args.participant_label),
         mask=args.mask,
         device=args.device,
         overwrite=args.overwrite,
+    )
+
+
+def scan_of(args: argparse.Namespace, source: Path | None) -> Job:
+    """The part of a job that says which scan: a folder or files, and what is said about them."""
+    return Job(
+        output=getattr(args, "output", None) or Path(),
+        input=source,
+        magnitude=tuple(args.magnitude),
+        phase=tuple(args.phase),
+        real=tuple(args.real),
+        imag=tuple(args.imag),
         echo_times_s=tuple(args.echo_times) if args.echo_times else None,
         field_strength_t=args.field_strength,
         b0_direction=tuple(args.b0_direction) if args.b0_direction else None,
-        **{name: tuple(getattr(args, name)) for name in GRE_FLAGS},
+        phase_sign=args.phase_sign,
     )

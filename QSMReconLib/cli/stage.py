@@ -24,7 +24,7 @@ from ..pipeline import Artifacts, Pipeline, Step
 from ..runtime import Runtime, pick_device
 from ..stage import find_stage
 from .console import reporting, say, say_json
-from .run import GRE_FLAGS, add_gre_flags, add_runtime_flags
+from .run import GRE_FLAGS, add_gre_flags, add_runtime_flags, scan_of
 
 if TYPE_CHECKING:
     import torch
@@ -104,28 +104,22 @@ def command(args: argparse.Namespace) -> int:
 
 def load_given(args: argparse.Namespace) -> Artifacts:
     """Every artifact that the flags name, all on one grid. Raises InputError, naming the file that is elsewhere."""
-    from ..io.bids import find_scans, load_scan
-    from ..io.files import load_files, load_map, load_mask
+    from ..io.bids import load_scan
+    from ..io.files import load_map, load_mask
 
     given: Artifacts = {}
-    if args.gre is not None:
-        found = find_scans(args.gre, ())
-        if len(found) != 1:
-            raise InputError(f"{args.gre} holds {len(found)} scans; give the folder of one subject.")
-        given |= load_scan(found[0]).artifacts
-    elif any(getattr(args, name) for name in GRE_FLAGS):
-        given |= load_files(
-            **{name: tuple(getattr(args, name)) for name in GRE_FLAGS},
-            echo_times_s=args.echo_times,
-            field_strength_t=args.field_strength,
-            b0_direction=args.b0_direction,
-        ).artifacts
+    if args.gre is not None or any(getattr(args, name) for name in GRE_FLAGS):
+        job = scan_of(args, args.gre)
+        scans = job.scans()
+        if len(scans) != 1:
+            raise InputError(f"{args.gre} holds {len(scans)} scans; give the folder of one subject.")
+        given |= load_scan(scans[0], job.given()).artifacts
     grid = next((item.grid for item in given.values()), None)
     maps: dict[str, torch.Tensor] = {}
     for name in MAPS:
         path = getattr(args, name.replace("-", "_"))
         if path is not None:
-            maps[name], own = load_map(path, b0_direction=args.b0_direction)
+            maps[name], own = load_map(path, args.b0_direction, MAPS[name][0].declared_volumes()[0].unit)
             grid = grid or own
             if not own.same_place(grid):
                 raise InputError(f"{path} lies on another grid than the rest: resample it first.")
