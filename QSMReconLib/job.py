@@ -16,18 +16,21 @@ from .runtime import Report, Runtime, pick_device
 if TYPE_CHECKING:
     from .io.scan import Given, Scan, ScanFiles
 
-PATHS = ("input", "output", "mask", "magnitude", "phase", "real", "imag")
+PARTS = ("magnitude", "phase", "real", "imag", "spin_echo")
+PATHS = ("input", "output", "mask", *PARTS)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Everything `qsmrecon run` can be told; the field names are the keys of a job.json."""
+    """Everything `qsmrecon run` can be told; the field names are the keys of a job.json. `only` names scans of the
+    folder as the reader does (sub-1_run-2), where a participant has several."""
 
     output: Path
     input: Path | None = None
     pipeline: str | Pipeline = "classical"
     options: tuple[str, ...] = ()
     participants: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     mask: Path | None = None
     device: str = "auto"
     overwrite: bool = False
@@ -35,6 +38,7 @@ class Job:
     phase: tuple[Path, ...] = ()
     real: tuple[Path, ...] = ()
     imag: tuple[Path, ...] = ()
+    spin_echo: tuple[Path, ...] = ()
     echo_times_s: tuple[float, ...] | None = None
     field_strength_t: float | None = None
     b0_direction: tuple[float, ...] | None = None
@@ -88,10 +92,15 @@ class Job:
         if self.magnitude or self.phase or self.real or self.imag:
             if self.input is not None:
                 raise InputError("Give either a folder, or files by --magnitude and --phase; not both.")
-            return [files_of(self.magnitude, self.phase, self.real, self.imag)]
+            return [files_of(self.magnitude, self.phase, self.real, self.imag, self.spin_echo)]
         if self.input is None:
             raise InputError("Say what to reconstruct: a BIDS folder, or files by --magnitude and --phase.")
         found = find_scans(self.input, self.participants)
+        if self.only:
+            names = ", ".join(files.name for files in found)
+            found = [files for files in found if files.name in self.only]
+            if not found:
+                raise InputError(f"{self.input} has no scan {', '.join(self.only)}; it has {names}.")
         if self.mask is not None and len(found) > 1:
             raise InputError(
                 f"--mask fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."

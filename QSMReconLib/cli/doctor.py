@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..job import Job
 from .console import say, say_json
 from .run import add_gre_flags, scan_of
 
@@ -20,7 +21,9 @@ def add_to(commands: Any) -> None:
         description="Say what is found, what would be repaired (~), what is missing (-) or suspicious (?), and what "
         "stands in the way of a reconstruction (!), which ends with exit code 2.",
     )
-    added.add_argument("input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset or a subject's folder")
+    added.add_argument(
+        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject's folder, or job.json"
+    )
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
     added.add_argument("--mask", type=Path, help="examine this mask too")
     added.add_argument("--json", action="store_true", help="one JSON line per scan, for programs")
@@ -34,10 +37,13 @@ def command(args: argparse.Namespace) -> int:
 
     from ..io.preflight import examine_files
 
-    job = replace(scan_of(args, args.input), participants=tuple(args.participant_label))
+    if args.input is not None and args.input.suffix == ".json":
+        job = Job.from_json(args.input)
+    else:
+        job = replace(scan_of(args, args.input), participants=tuple(args.participant_label), mask=args.mask)
     errors = 0
     for files in job.scans():
-        examined = examine_files(files, args.mask, job.given())
+        examined = examine_files(files, job.mask, job.given())
         errors += len(examined.errors)
         if args.json:
             findings = [{"level": f.level, "text": f.text, "file": str(f.file or "")} for f in examined.findings]

@@ -40,7 +40,11 @@ def load_files(
 
 
 def files_of(
-    magnitude: Sequence[Path] = (), phase: Sequence[Path] = (), real: Sequence[Path] = (), imag: Sequence[Path] = ()
+    magnitude: Sequence[Path] = (),
+    phase: Sequence[Path] = (),
+    real: Sequence[Path] = (),
+    imag: Sequence[Path] = (),
+    spin_echo: Sequence[Path] = (),
 ) -> ScanFiles:
     """The scan that these files make, under the name that their first one has."""
     first = next((path for part in (magnitude, real, phase, imag) for path in part), None)
@@ -48,7 +52,14 @@ def files_of(
     entities = {"sub": entities.pop("sub", "scan")} | entities
     name = "_".join(f"{key}-{value}" for key, value in entities.items() if key not in ("echo", "part"))
     return ScanFiles(
-        name, entities["sub"], entities.get("ses", ""), tuple(magnitude), tuple(phase), tuple(real), tuple(imag)
+        name=name,
+        subject=entities["sub"],
+        session=entities.get("ses", ""),
+        magnitude=tuple(magnitude),
+        phase=tuple(phase),
+        real=tuple(real),
+        imag=tuple(imag),
+        spin_echo=tuple(spin_echo),
     )
 
 
