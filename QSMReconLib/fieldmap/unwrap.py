@@ -59,11 +59,11 @@ def edge_weights(
 
 def quality_map(weights: list[torch.Tensor]) -> torch.Tensor:
     """The mean of the six edge weights around each voxel, 0 to 1."""
-    total = None
+    total = torch.zeros([n + (axis == 0) for axis, n in enumerate(weights[0].shape)]).to(weights[0])
     for axis, weight in enumerate(weights):
-        pad = [0, 0] * (2 - axis)
-        both = torch.nn.functional.pad(weight, [*pad, 0, 1]) + torch.nn.functional.pad(weight, [*pad, 1, 0])
-        total = both if total is None else total + both
+        n = weight.shape[axis]
+        total.narrow(axis, 0, n).add_(weight)
+        total.narrow(axis, 1, n).add_(weight)
     return total / 6
 
 
