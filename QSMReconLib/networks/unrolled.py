@@ -3,8 +3,9 @@
 The data term is ‖W(f - D∗χ)‖² with χ zero outside the mask. Its majorise-minimise step fills in the field that was not
 measured by that of the present map, and is then solved in closed form (the same bones without the fill-in: LP-CNN, Lai
 et al. 2020, arXiv:2008.05024; MoDL, Aggarwal et al. 2019, doi:10.1109/TMI.2018.2865356):
-    χ ← χ + F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], then χ ← χ + CNN(χ, the step, the residual, W, noise).
-μ is learned as a function of the noise, which is measured in the field itself.
+    χ ← χ + F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], then χ ← χ + CNN(χ, the step, the residual, W; noise).
+It starts from a few iterations of total variation, so that nothing which needs no learning has to be learned; μ is
+learned as a function of the noise, which is measured in the field itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from ..physics.fourier import Spectrum
 
@@ -31,10 +33,9 @@ def whole(part: Callable[[torch.Tensor], torch.Tensor], volume: torch.Tensor) ->
 class UnrolledConfig:
     """Architecture: CNN steps, channels of the three levels (the first at half resolution), whether steps share it."""
 
-    steps: int = 4
-    channels: tuple[int, int, int] = (32, 64, 96)
-    start_steps: int = 3
-    start_mu: float = 0.03
+    steps: int = 3
+    channels: tuple[int, int, int] = (48, 64, 96)
+    start_steps: int = 10
     shared: bool = True
 
 
@@ -68,6 +69,60 @@ def noise_level(field: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return torch.stack(levels)
 
 
+def _scale_and_noise(
+    field: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The field's size, and its noise relative to that, (B, 1, 1, 1, 1) each."""
+    scale = field_scale(field, mask)
+    noise = noise_level(field, weight) / scale
+    return scale.reshape(-1, 1, 1, 1, 1), noise.reshape(-1, 1, 1, 1, 1)
+
+
+def total_variation(
+    field: torch.Tensor,
+    squared: torch.Tensor,
+    kernel: torch.Tensor,
+    spectrum: Spectrum,
+    strength: torch.Tensor,
+    iterations: int,
+    rho: float = 0.015,
+) -> torch.Tensor:
+    """χ (B, 1, X, Y, Z) of least ½‖W(f - D∗χ)‖² + strength·‖∇χ‖₁, after a few steps of ADMM (Bilgic et al. 2014,
+    doi:10.1002/mrm.25029) with the unmeasured field filled in; `squared` is W².
+
+    Differences are between neighbours, over the voxel's edge against the finest.
+    """
+    box = spectrum.padded
+    pad = [n for axis in (2, 1, 0) for n in (0, box[axis] - spectrum.shape[axis])]
+    measured, squared = functional.pad(field * squared, pad), functional.pad(squared, pad)
+    relative = [min(spectrum.voxel_size_mm) / v for v in spectrum.voxel_size_mm]
+    turns = zip(relative, spectrum.frequencies(field.device), spectrum.voxel_size_mm, strict=True)
+    laplacian = sum(r * r * (2 - 2 * torch.cos(2 * math.pi * k * v)) for r, k, v in turns)
+    inverse = 1 / (kernel * kernel + rho * laplacian + 1e-6).float()
+    threshold = strength / rho
+    split = [torch.zeros_like(measured) for _ in range(3)]
+    price = [torch.zeros_like(measured) for _ in range(3)]
+    chi = filled = measured
+    for index in range(iterations):
+        divergence = torch.zeros_like(measured)
+        for axis, r in enumerate(relative):
+            flow = split[axis] - price[axis]
+            divergence += r * (flow.roll(1, axis - 3) - flow)
+        k = inverse * (kernel * torch.fft.rfftn(filled, dim=(-3, -2, -1)))
+        if index:
+            k = k + rho * inverse * torch.fft.rfftn(divergence, dim=(-3, -2, -1))
+        chi = torch.fft.irfftn(k, s=box, dim=(-3, -2, -1))
+        if index + 1 == iterations:
+            break
+        filled = measured + (1 - squared) * torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
+        for axis, r in enumerate(relative):
+            jump = r * (chi.roll(-1, axis - 3) - chi) + price[axis]
+            price[axis] = torch.maximum(torch.minimum(jump, threshold), -threshold)
+            split[axis] = jump - price[axis]
+    x, y, z = spectrum.shape
+    return chi[..., :x, :y, :z]
+
+
 class Block(nn.Module):
     """Two convolutions around which the input goes unchanged."""
 
@@ -75,37 +130,47 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv3d(channels, channels, 3, padding=1)
         self.second = nn.Conv3d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
+        with torch.no_grad():
+            self.second.weight.mul_(0.2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
 class Denoiser(nn.Module):
-    """A three-level U-Net that works on 2³ neighbourhoods folded into channels; sizes must be multiples of 8."""
+    """A three-level U-Net that works on 2³ neighbourhoods folded into channels; sizes must be multiples of 8.
+
+    Noise and step set the gain and bias of its first features, which reach the output also without passing a
+    nonlinearity: from the start it can be the linear filter that the noise asks for.
+    """
 
     def __init__(self, inputs: int, channels: tuple[int, int, int], steps: int) -> None:
         super().__init__()
         a, b, c = channels
+        self.steps = steps
+        self.condition = nn.Sequential(nn.Linear(1 + steps, 32), nn.SiLU(), nn.Linear(32, 2 * a))
         self.enter = nn.Conv3d(8 * inputs, a, 3, padding=1)
-        self.step_gain = nn.Parameter(torch.ones(steps, a))
-        self.step_bias = nn.Parameter(torch.zeros(steps, a))
         self.down1, self.down2 = nn.Conv3d(a, b, 2, 2), nn.Conv3d(b, c, 2, 2)
         self.top, self.middle, self.bottom = Block(a), Block(b), Block(c)
         self.up2, self.up1 = nn.ConvTranspose3d(c, b, 2, 2), nn.ConvTranspose3d(b, a, 2, 2)
         self.middle_out, self.top_out = Block(b), Block(a)
-        self.leave = nn.Conv3d(a, 8, 3, padding=1)
+        self.leave = nn.Conv3d(2 * a, 8, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
-    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> torch.Tensor:
+        which = torch.zeros(self.steps, device=x.device)
+        which[step] = 1.0
+        known = torch.cat([noise.reshape(-1, 1), which.expand(noise.numel(), -1)], 1)
         x = self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d))
-        gain = self.step_gain[step].to(x.dtype).reshape(1, -1, 1, 1, 1)
-        top = self.top(x * gain + self.step_bias[step].to(x.dtype).reshape(1, -1, 1, 1, 1))
+        gain, bias = self.condition(known).to(x.dtype).reshape(noise.numel(), -1, 1, 1, 1).chunk(2, 1)
+        first = x * (1 + gain) + bias
+        top = self.top(first)
         middle = self.middle(self.down1(torch.relu(top)))
         bottom = self.bottom(self.down2(torch.relu(middle)))
         middle = self.middle_out(middle + self.up2(torch.relu(bottom)))
-        return unfold(self.leave(torch.relu(self.top_out(top + self.up1(torch.relu(middle))))))
+        top = self.top_out(top + self.up1(torch.relu(middle)))
+        return unfold(self.leave(torch.cat([first, torch.relu(top)], 1)))
 
 
 def fold(x: torch.Tensor) -> torch.Tensor:
@@ -125,7 +190,7 @@ def unfold(x: torch.Tensor) -> torch.Tensor:
 class Unrolled(nn.Module):
     """The whole reconstruction, from field to χ; a field c times as large gives a map c times as large."""
 
-    inputs = 5
+    inputs = 4
     multiple = 8
 
     def __init__(self, config: UnrolledConfig | None = None) -> None:
@@ -136,8 +201,8 @@ class Unrolled(nn.Module):
         self.denoisers = nn.ModuleList(
             Denoiser(self.inputs, self.config.channels, steps if self.config.shared else 1) for _ in range(count)
         )
-        self.mu_at_unit_noise = nn.Parameter(torch.full((steps,), -1.9))
-        self.mu_slope = nn.Parameter(torch.full((steps,), 0.57))
+        self.mu_at_unit_noise = nn.Parameter(torch.full((steps,), -0.7))
+        self.mu_slope = nn.Parameter(torch.full((steps,), 1.0))
 
     def forward(
         self,
@@ -146,40 +211,41 @@ class Unrolled(nn.Module):
         kernel: torch.Tensor,
         spectrum: Spectrum,
         apply: Apply = whole,
+        start: torch.Tensor | None = None,
     ) -> list[torch.Tensor]:
         """χ in ppm after every step, (B, 1, X, Y, Z) each, from the field in ppm and its weight, 0..1 and 0 outside.
 
         `kernel` broadcasts over (B, 1, PX, PY, PZ // 2 + 1). Sizes of the volumes must be multiples of `multiple`.
+        `start`, where given, is what `start` returns for the same input.
         """
         mask = (weight > 0).to(field.dtype)
-        scale = field_scale(field, mask).reshape(-1, 1, 1, 1, 1)
-        noise = torch.log(noise_level(field, weight).reshape(-1, 1, 1, 1, 1) / scale + 0.01)
+        scale, noise = _scale_and_noise(field, weight, mask)
         f, squared = field / scale, weight * weight
-        chi = self._start(f, squared, mask, kernel, spectrum)
+        chi = self.start(field, weight, kernel, spectrum) / scale if start is None else start / scale
+        level = torch.log(noise + 0.01)
         found = []
         for step in range(self.config.steps):
-            mu = torch.exp(self.mu_at_unit_noise[step] + self.mu_slope[step] * noise)
+            mu = torch.exp(self.mu_at_unit_noise[step] + self.mu_slope[step] * level)
             missing = squared * (f - spectrum.from_k(kernel * spectrum.to_k(chi)))
             update = mask * spectrum.from_k(kernel / (kernel * kernel + mu) * spectrum.to_k(missing))
             chi = chi + update
-            seen = torch.cat([0.2 * chi, update, missing, weight, 0.5 * noise * mask], 1)
-            chi = chi + mask * apply(self._denoiser(step), seen).float()
+            seen = torch.cat([0.2 * chi, update, missing, weight], 1)
+            chi = chi + mask * apply(self._denoiser(step, level.flatten()), seen).float()
             found.append(chi * scale)
         return found
 
-    def _start(
-        self, f: torch.Tensor, squared: torch.Tensor, mask: torch.Tensor, kernel: torch.Tensor, spectrum: Spectrum
+    def start(
+        self, field: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, spectrum: Spectrum
     ) -> torch.Tensor:
-        """A few steps without a network; nothing in them is learned."""
+        """The map (B, 1, X, Y, Z) in ppm from which the steps set out; nothing in it is learned."""
         with torch.no_grad():
-            inverse = kernel / (kernel * kernel + self.config.start_mu)
-            chi = torch.zeros_like(f)
-            for index in range(self.config.start_steps):
-                missing = f if index == 0 else f - spectrum.from_k(kernel * spectrum.to_k(chi))
-                chi = chi + mask * spectrum.from_k(inverse * spectrum.to_k(squared * missing))
-        return chi
+            mask = (weight > 0).to(field.dtype)
+            scale, noise = _scale_and_noise(field, weight, mask)
+            strength = 0.015 + 0.07 * noise.clamp(max=1.0)
+            chi = total_variation(field / scale, weight * weight, kernel, spectrum, strength, self.config.start_steps)
+            return chi * mask * scale
 
-    def _denoiser(self, step: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _denoiser(self, step: int, noise: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         if self.config.shared:
-            return lambda seen: self.denoisers[0](seen, step)
-        return lambda seen: self.denoisers[step](seen, 0)
+            return lambda seen: self.denoisers[0](seen, noise, step)
+        return lambda seen: self.denoisers[step](seen, noise, 0)

@@ -14,7 +14,10 @@ from .simulator import SimulatorConfig
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training. `architecture` holds the options of the network `kind`; a step sees `batch` regions per process."""
+    """One training. `architecture` holds the options of the network `kind`; a step sees `batch` regions per process.
+
+    Batches are made in pools, and every pool is gone through `repeats` times: worth it where making them is slow.
+    """
 
     name: str = "qsmnet-phys"
     kind: str = "unrolled"
@@ -22,6 +25,8 @@ class TrainingConfig:
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
     steps: int = 10_000
     batch: int = 1
+    pool: int = 32
+    repeats: int = 1
     learning_rate: float = 1e-3
     final_rate: float = 0.02
     warm_up: int = 100

@@ -26,7 +26,7 @@ from .anatomy import Anatomy
 from .config import TrainingConfig
 from .curves import write_curves
 from .losses import chi_loss
-from .simulator import Simulator
+from .simulator import Batch, Simulator
 
 Report = Callable[[int, int, str], None]
 """Called with the step, the number of steps and a sentence."""
@@ -40,6 +40,7 @@ class Trainer:
 
     config: TrainingConfig
     device: torch.device
+    anatomy: Anatomy
     rank: int = 0
     world: int = 1
     network: nn.Module = field(init=False)
@@ -48,6 +49,8 @@ class Trainer:
     step: int = 0
     best: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
+    _pool: dict[int, tuple[Batch, dict[str, torch.Tensor]]] = field(default_factory=dict)
+    _fixed: dict[int, tuple[Batch, dict[str, torch.Tensor]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -57,9 +60,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.config.learning_rate, (0.9, 0.99), weight_decay=self.config.weight_decay
         )
-        anatomy = Anatomy.load(self.device)
-        self.simulator = Simulator(anatomy, self.config.simulator, self.config.seed)
-        self.validation = Simulator(anatomy, self.config.simulator, VALIDATION_SEED)
+        self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
+        self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
         parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
         self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
 
@@ -73,13 +75,12 @@ class Trainer:
     def train_step(self) -> float:
         """One step of the optimizer; its loss."""
         config = self.config
-        number = (self.step * self.world + self.rank) * config.batch
-        batch = self.simulator.batch(number, config.batch)
+        batch, extra = self._next_batch()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
-            estimates = self._forward(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)
+            estimates = self._forward(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum, **extra)
         loss = chi_loss(
             estimates,
             batch.chi_ppm,
@@ -104,15 +105,36 @@ class Trainer:
                 mine.copy_(fresh)
         return value
 
+    def _next_batch(self) -> tuple[Batch, dict[str, torch.Tensor]]:
+        """The batch of this step: from the pool where it is there, made where not."""
+        config = self.config
+        block, within = divmod(self.step, config.pool * config.repeats)
+        index = block * config.pool + within % config.pool
+        if within == 0:
+            self._pool.clear()
+        if index not in self._pool:
+            number = (index * self.world + self.rank) * config.batch
+            self._pool[index] = self._prepared(self.simulator.batch(number, config.batch))
+        return self._pool[index]
+
+    def _prepared(self, batch: Batch) -> tuple[Batch, dict[str, torch.Tensor]]:
+        """A batch with what a network starts from, if it starts from something that is not learned."""
+        begin = getattr(self.network, "start", None)
+        if begin is None:
+            return batch, {}
+        return batch, {"start": begin(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)}
+
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Mean NRMSE (percent) and XSIM of the averaged weights on regions that training never sees."""
         self.average.eval()
         scores: list[tuple[float, float]] = []
         for number in range(self.config.validation_regions):
-            batch = self.validation.batch(number, 1)
+            if number not in self._fixed:
+                self._fixed[number] = self._prepared(self.validation.batch(number, 1))
+            batch, extra = self._fixed[number]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-                chi = self.average(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)[-1]
+                chi = self.average(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum, **extra)[-1]
             volumes = (chi[0, 0], batch.chi_ppm[0, 0], batch.weight[0, 0] > 0)
             scores.append((nrmse(*volumes), xsim(*volumes)))
         count = max(len(scores), 1)
@@ -147,8 +169,9 @@ def train(
     resume: bool = False,
     device: torch.device | str = "cpu",
     report: Report | None = None,
+    anatomy: Anatomy | None = None,
 ) -> Path:
-    """Train into the folder `out` and return its newest checkpoint.
+    """Train into the folder `out` and return its newest checkpoint; without an `anatomy`, on the template.
 
     SIGINT and SIGTERM end it after the step under way, with a checkpoint; `resume` goes on from there. Under torchrun
     every process takes its own GPU and its own regions. Raises InputError where `out` holds a training already and
@@ -169,7 +192,7 @@ def train(
             if checkpoint.exists()
             else f"There is no training to resume in {out}."
         )
-    trainer = Trainer(config, target, rank, world)
+    trainer = Trainer(config, target, anatomy or Anatomy.load(target), rank, world)
     if resume:
         trainer.restore(torch.load(checkpoint, map_location=target, weights_only=True))
     if rank == 0:

@@ -1,0 +1,94 @@
+"""From a training's checkpoint to a network that ships: half-precision weights and a card that says what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import InputError
+from ..networks.card import FOLDER, Card, save_network
+from ..networks.registry import build
+from .config import TrainingConfig
+from .simulator import SimulatorConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+
+TITLES = {
+    "unrolled": "Unrolled reconstruction with data consistency inside",
+    "unet": "QSMnet's U-Net, from the local field alone",
+}
+SOURCES = {
+    "unrolled": "QSMRecon; after LP-CNN (arXiv:2008.05024), MoDL (doi:10.1109/TMI.2018.2865356) and total variation "
+    "(doi:10.1002/mrm.25029)",
+    "unet": "QSMnet (Yoon et al. 2018, doi:10.1016/j.neuroimage.2018.06.030); weights of QSMRecon's own training",
+}
+NORMALISATION = {
+    "unrolled": "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
+    "unet": "field and χ by constants of the card's architecture",
+}
+DATA = (
+    "Simulated head regions: tissue maps of MNI152 (ICBM 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, "
+    "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University), bent, with nuclei, vessels, lesions, "
+    "bleeds and calcifications; random geometry. No measured scan."
+)
+
+
+def named_config(name: str) -> TrainingConfig:
+    """The training behind a network that ships, or any by a JSON file. Raises InputError, naming those there are."""
+    known = {path.stem: path for path in sorted(CONFIGS.glob("*.json"))}
+    path = known.get(name, Path(name))
+    if not path.is_file():
+        raise InputError(f"There is no training {name!r}; there are {', '.join(known)}, or give a JSON file.")
+    return TrainingConfig.load(path)
+
+
+def export(checkpoint: Path, accuracy: Mapping[str, Any], folder: Path = FOLDER, factor: float = 1.0) -> Card:
+    """Write the averaged weights of `checkpoint` and their card, with the measured `accuracy`, under `folder`.
+
+    `factor` turns the spread over mirrored views into a standard error. Raises InputError where there is no checkpoint.
+    """
+    if not checkpoint.is_file():
+        raise InputError(f"There is no checkpoint {checkpoint}.")
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    config = TrainingConfig.from_json(state["config"])
+    network = build(config.kind, config.architecture)
+    network.load_state_dict(state["average"])
+    return save_network(network, card_of(config, state["step"], accuracy, factor), folder)
+
+
+def card_of(config: TrainingConfig, step: int, accuracy: Mapping[str, Any], factor: float = 1.0) -> Card:
+    """The card of a training after `step` steps, without the hash of its weights."""
+    simulator = config.simulator
+    fixed = config.kind == "unet" and not config.architecture.get("closed_form", False)
+    return Card(
+        name=config.name,
+        title=TITLES[config.kind],
+        kind=config.kind,
+        architecture=dict(config.architecture),
+        sha256="",
+        source=SOURCES[config.kind],
+        inputs="local field in ppm, its mask, its noise where known; voxel size and B0 direction"
+        if not fixed
+        else "local field in ppm and its mask",
+        output="χ in ppm, inside the mask",
+        normalisation=NORMALISATION[config.kind],
+        voxel_mm=_voxels(simulator),
+        max_tilt_deg=0.0 if simulator.axial >= 1 else 45.0,
+        max_noise_ppb=simulator.noise_ppb[1],
+        max_chi_ppm=2.0,
+        grid_mm=1.0 if fixed else None,
+        uncertainty_factor=factor,
+        training={"steps": step, "data": DATA, "configuration": config.to_json()},
+        accuracy=dict(accuracy),
+    )
+
+
+def _voxels(simulator: SimulatorConfig) -> tuple[tuple[float, float], ...]:
+    """The range of the finest, the middle and the largest edge that the simulator draws."""
+    if simulator.thick_slices > 0:
+        return ((0.5, 1.2), (0.5, 1.2), (0.6, 3.5))
+    edge = (1.0, 1.0) if simulator.one_mm >= 1 else (0.6, 1.2)
+    return (edge, edge, edge)

@@ -1,0 +1,145 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from QSMReconLib.data import FieldNoise, Grid, LocalField
+from QSMReconLib.errors import Cancelled, InputError
+from QSMReconLib.networks import runner
+from QSMReconLib.networks.card import Card
+from QSMReconLib.networks.runner import data_step, noise_weight, reconstruct, relative_residual
+from QSMReconLib.networks.unet import UNet, UNetConfig
+from QSMReconLib.networks.unrolled import Unrolled
+from QSMReconLib.physics.dipole import Dipole
+
+Tiny = tuple[Unrolled, Card, Path]
+
+
+def test_the_map_is_on_the_grid_and_inside_the_mask(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
+    assert made.chi_ppm.shape == local.grid.shape
+    assert torch.isfinite(made.chi_ppm).all()
+    assert not made.chi_ppm[local.mask == 0].any()
+    assert made.notes == ()
+
+
+def test_air_around_the_head_changes_nothing(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    one = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False).chi_ppm
+    pad = (3, 2, 5, 0, 1, 4)
+    volumes = [torch.nn.functional.pad(v.float(), pad) for v in (local.field_ppm, local.mask)]
+    grid = replace(local.grid, shape=tuple(volumes[0].shape))
+    other = reconstruct(network, card, *volumes, grid, half=False).chi_ppm
+    back = other[1:-4, 5:, 3:-2]
+    assert torch.allclose(back, one, atol=1e-6)
+
+
+def test_what_lies_outside_the_mask_is_not_seen(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    wild = local.field_ppm + 3.0 * (local.mask == 0)
+    one = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False).chi_ppm
+    other = reconstruct(network, card, wild, local.mask, local.grid, half=False).chi_ppm
+    assert torch.equal(one, other)
+
+
+def test_tiles_give_the_map_of_the_whole_volume_to_one_ppb(tiny: Tiny) -> None:
+    network, card, _ = tiny
+    generator = torch.Generator().manual_seed(0)
+    field = 0.01 * torch.randn(96, 40, 104, generator=generator)
+    mask = torch.ones_like(field)
+    grid = _grid((96, 40, 104))
+    whole = reconstruct(network, card, field, mask, grid, rung="whole volume", half=False)
+    tiled = reconstruct(network, card, field, mask, grid, rung="tiles of 64 voxels", half=False)
+    assert float((whole.chi_ppm - tiled.chi_ppm).abs().max()) < 1e-3
+    assert any("tiles of 64" in note for note in tiled.notes)
+
+
+def test_when_memory_is_short_the_next_rung_is_taken_and_said(
+    tiny: Tiny, small_head: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    monkeypatch.setattr(runner, "_free_memory", lambda device: 1000.0)
+    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
+    assert made.notes == ("Memory is short: the network ran in tiles of 64 voxels, overlap-blended.",)
+
+
+def test_half_precision_is_close_to_single(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    one, other = (
+        reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=half).chi_ppm for half in (False, True)
+    )
+    assert float((one - other).norm() / one.norm()) < 0.01
+
+
+def test_a_network_of_one_resolution_gets_and_returns_that_of_the_scan(small_head: dict, tiny: Tiny) -> None:
+    local = small_head[LocalField]
+    card = replace(tiny[1], kind="unet", grid_mm=3.0)
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(base=4, depth=2)).eval().requires_grad_(False)
+    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
+    assert made.chi_ppm.shape == local.grid.shape
+    assert any("resampled to 3 mm" in note for note in made.notes)
+    assert float(made.chi_ppm.abs().max()) > 0
+
+
+def test_progress_rises_and_cancels(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    seen: list[float] = []
+    reconstruct(network, card, local.field_ppm, local.mask, local.grid, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == pytest.approx(1.0)
+    assert len(seen) > 20
+
+    def stop(fraction: float) -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        reconstruct(network, card, local.field_ppm, local.mask, local.grid, progress=stop)
+    # The hooks that report progress are gone again.
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_an_empty_mask_is_refused(tiny: Tiny, small_head: dict) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    with pytest.raises(InputError, match="empty"):
+        reconstruct(network, card, local.field_ppm, torch.zeros_like(local.mask), local.grid)
+
+
+def test_weights_fall_with_the_noise(small_head: dict) -> None:
+    mask = small_head[LocalField].mask
+    noise = small_head[FieldNoise].noise_ppm.clone()
+    noise[mask > 0] = 0.002
+    noise[16, 18, 13], noise[17, 18, 13], noise[15, 18, 13] = 0.004, float("inf"), 0.001
+    weight = noise_weight(mask, noise)
+    assert not weight[mask == 0].any()
+    assert float(weight[16, 18, 13]) == pytest.approx(0.5)
+    assert float(weight[17, 18, 13]) == pytest.approx(0.02)
+    assert float(weight[15, 18, 13]) == 1.0
+    assert float(weight[mask > 0].median()) == pytest.approx(1.0)
+    assert torch.equal(noise_weight(mask, None), (mask > 0).float())
+
+
+def test_the_data_step_is_the_closed_form_where_everything_is_measured() -> None:
+    shape = (12, 16, 10)
+    full = Dipole.of(_grid(shape), padding_mm=0.0)
+    generator = torch.Generator().manual_seed(0)
+    chi, field = (torch.randn(shape, generator=generator) for _ in range(2))
+    kernel, spectrum, mu = full.kernel, full.spectrum, 0.05
+    closed = (kernel * spectrum.to_k(field) + mu * spectrum.to_k(chi)) / (kernel * kernel + mu)
+    stepped = data_step(chi, field, torch.ones(shape), full, mu)
+    assert torch.allclose(stepped, spectrum.from_k(closed), atol=1e-5)
+    before, after = (relative_residual(c, field, torch.ones(shape), full) for c in (chi, stepped))
+    assert after < 0.7 * before
+
+
+def _grid(shape: tuple[int, int, int]) -> Grid:
+    return Grid.centred(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 1.0))

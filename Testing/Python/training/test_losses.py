@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from QSMReconLib.physics.dipole import dipole_kernel
+from QSMReconLib.physics.fourier import Spectrum
+from QSMReconLib.training.losses import chi_loss
+
+SPECTRUM = Spectrum.of((12, 14, 10), (1.0, 1.0, 1.0), 4.0)
+KERNEL = dipole_kernel(SPECTRUM, (0.0, 0.0, 1.0))
+
+
+def _truth() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    truth = 0.05 * torch.randn(2, 1, 12, 14, 10, generator=generator)
+    weight = torch.zeros_like(truth)
+    weight[..., 2:10, 2:12, 2:8] = 0.7
+    return truth * (weight > 0), weight
+
+
+def test_the_truth_costs_nothing_and_nothing_costs_about_two() -> None:
+    truth, weight = _truth()
+    assert float(chi_loss([truth], truth, weight, KERNEL, SPECTRUM)) == pytest.approx(0.0, abs=1e-4)
+    flat = float(chi_loss([torch.zeros_like(truth)], truth, weight, KERNEL, SPECTRUM, 0.0, 0.0))
+    assert flat == pytest.approx(2.0, abs=0.05)
+
+
+def test_it_does_not_see_what_is_outside_the_mask() -> None:
+    truth, weight = _truth()
+    wild = truth + 5.0 * (weight == 0)
+    assert float(chi_loss([wild], truth, weight, KERNEL, SPECTRUM)) == pytest.approx(0.0, abs=1e-4)
+
+
+def test_it_is_relative_to_the_contrast_of_each_case() -> None:
+    truth, weight = _truth()
+    guess = 0.6 * truth
+    small = chi_loss([guess], truth, weight, KERNEL, SPECTRUM)
+    large = chi_loss([4 * guess], 4 * truth, weight, KERNEL, SPECTRUM)
+    assert float(large) == pytest.approx(float(small), rel=1e-4)
+
+
+def test_earlier_steps_count_half_as_much_each() -> None:
+    truth, weight = _truth()
+    guess = 0.5 * truth
+    last = float(chi_loss([truth, guess], truth, weight, KERNEL, SPECTRUM, consistency=0.0))
+    first = float(chi_loss([guess, truth], truth, weight, KERNEL, SPECTRUM, consistency=0.0))
+    assert first == pytest.approx(0.5 * last, rel=1e-3)
+
+
+def test_a_field_that_does_not_fit_costs_more_than_one_that_does() -> None:
+    truth, weight = _truth()
+    spectrum = SPECTRUM.to_k(0.02 * torch.ones_like(truth) * (weight > 0))
+    invisible = SPECTRUM.from_k(torch.where(KERNEL.abs() < 0.05, spectrum, 0.0))
+    visible = SPECTRUM.from_k(torch.where(KERNEL.abs() > 0.25, spectrum, 0.0))
+    visible = visible * invisible.norm() / visible.norm()
+    costs = []
+    for error in (invisible, visible):
+        with_field = chi_loss([truth + error], truth, weight, KERNEL, SPECTRUM, 0.0, 1.0)
+        without = chi_loss([truth + error], truth, weight, KERNEL, SPECTRUM, 0.0, 0.0)
+        costs.append(float(with_field - without))
+    assert costs[1] > 1.5 * costs[0]

@@ -1,0 +1,116 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from QSMReconLib.training.anatomy import Anatomy
+from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig
+
+PLAIN = SimulatorConfig(
+    sizes=(32,), thick_slices=0.0, noise_free=1.0, harmonic=0.0, wrapped=0.0, eroded=0.0, known_noise=0.0
+)
+
+
+def test_a_sample_is_the_same_on_every_run_and_differs_from_the_next(ball_anatomy: Anatomy) -> None:
+    config = SimulatorConfig(sizes=(32,))
+    one, again = (Simulator(ball_anatomy, config, seed=7).sample(11) for _ in range(2))
+    assert torch.equal(one.field_ppm, again.field_ppm)
+    assert torch.equal(one.chi_ppm, again.chi_ppm)
+    other = Simulator(ball_anatomy, config, seed=7).sample(12)
+    assert one.chi_ppm.shape != other.chi_ppm.shape or not torch.equal(one.chi_ppm, other.chi_ppm)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_without_disturbances_the_field_is_the_dipole_field_of_chi(ball_anatomy: Anatomy, number: int) -> None:
+    sample = Simulator(ball_anatomy, replace(PLAIN, axial=0.0), seed=1).sample(number)
+    expected = sample.spectrum.from_k(sample.kernel * sample.spectrum.to_k(sample.chi_ppm)) * sample.mask
+    assert torch.allclose(sample.field_ppm, expected, atol=1e-6)
+    assert float(expected.abs().max()) > 1e-3
+
+
+def test_everything_is_finite_consistent_and_zero_outside(ball_anatomy: Anatomy) -> None:
+    simulator = Simulator(ball_anatomy, SimulatorConfig(sizes=(32, 40)), seed=2)
+    for number in range(25):
+        sample = simulator.sample(number)
+        for volume in _volumes(sample):
+            assert torch.isfinite(volume).all()
+            assert not volume[sample.mask == 0].any()
+        assert torch.allclose(sample.chi_ppm, sample.chi_para_ppm - sample.chi_dia_ppm, atol=1e-6)
+        assert float(sample.chi_para_ppm.min()) >= 0
+        assert float(sample.chi_dia_ppm.min()) >= 0
+        assert float(sample.r2prime_hz.min()) >= 0
+        assert float(sample.weight.max()) <= 1
+        assert float(sample.mask.mean()) > 0.05
+        assert all(n % 8 == 0 for n in sample.mask.shape)
+        assert sum(c * c for c in sample.b0_direction) == pytest.approx(1.0)
+
+
+def test_thick_slices_are_means_of_thin_ones(ball_anatomy: Anatomy) -> None:
+    config = replace(PLAIN, thick_slices=1.0)
+    for number in range(3):
+        sample = Simulator(ball_anatomy, config, seed=3).sample(number)
+        assert sample.spectrum.voxel_size_mm[2] >= 1.6
+        field = sample.spectrum.from_k(sample.kernel * sample.spectrum.to_k(sample.chi_ppm)) * sample.mask
+        # The field within a thick voxel is not quite that of its mean χ, but nearly.
+        assert 1e-4 < float((field - sample.field_ppm).norm() / sample.field_ppm.norm()) < 0.6
+
+
+def test_noise_has_the_size_it_says(ball_anatomy: Anatomy) -> None:
+    clean = Simulator(ball_anatomy, PLAIN, seed=4)
+    noisy = Simulator(ball_anatomy, replace(PLAIN, noise_free=0.0, noise_ppb=(2.0, 2.001)), seed=4)
+    ratios = []
+    for number in range(12):
+        a, b = clean.sample(number), noisy.sample(number)
+        assert torch.equal(a.chi_ppm, b.chi_ppm)
+        assert b.noise_ppm == pytest.approx(2e-3, rel=1e-3)
+        ratios.append(float((b.field_ppm - a.field_ppm)[a.mask > 0].std()) / 2e-3)
+    assert min(ratios) == pytest.approx(1.0, abs=0.05)  # White in half of the samples, shaded in the others.
+    assert max(ratios) < 2.5
+
+
+def test_wrapped_voxels_are_told_where_the_noise_is_known(ball_anatomy: Anatomy) -> None:
+    config = replace(PLAIN, wrapped=1.0, known_noise=1.0)
+    weights = [Simulator(ball_anatomy, config, seed=5).sample(number).weight for number in range(6)]
+    assert min(float(w[w > 0].min()) for w in weights) <= 0.06
+
+
+def test_a_batch_shares_its_grid_and_holds_its_samples(ball_anatomy: Anatomy) -> None:
+    simulator = Simulator(ball_anatomy, SimulatorConfig(sizes=(24, 32)), seed=6)
+    batch = simulator.batch(3, 3)
+    assert batch.field_ppm.shape[:2] == (3, 1)
+    assert batch.kernel.shape[0] == 3
+    first = simulator.sample(3)
+    assert torch.equal(batch.chi_ppm[0, 0], first.chi_ppm)
+    assert batch.spectrum == first.spectrum
+    assert not torch.equal(batch.chi_ppm[0], batch.chi_ppm[1])
+
+
+def test_values_are_those_of_brains(ball_anatomy: Anatomy) -> None:
+    """Published spreads in a brain: field 11 ppb, χ 32, χ_para 35, χ_dia 28 (facts of χ-sepnet's training set)."""
+    config = SimulatorConfig(sizes=(48,), geometric=0.0, scaled=0.0, flipped=0.0, thick_slices=0.0)
+    simulator = Simulator(ball_anatomy, config, seed=8)
+    spreads = {"field_ppm": [], "chi_ppm": []}
+    for number in range(12):
+        sample = simulator.sample(number)
+        for name, found in spreads.items():
+            found.append(float(getattr(sample, name)[sample.mask > 0].std()))
+    median = {name: sorted(found)[len(found) // 2] for name, found in spreads.items()}
+    assert 0.003 < median["field_ppm"] < 0.02
+    assert 0.012 < median["chi_ppm"] < 0.06
+
+
+def test_the_template_has_every_nucleus_in_the_brain() -> None:
+    pytest.importorskip("nilearn")
+    anatomy = Anatomy.load()
+    assert anatomy.channels.shape[0] == 12
+    brain, grey, white = anatomy.channels[:3]
+    assert float(brain.mean()) == pytest.approx(0.44, abs=0.05)
+    assert float((grey + white).max()) <= 1.02
+    for nucleus in anatomy.channels[4:]:
+        assert float(nucleus.sum()) > 200
+        assert float((nucleus * brain).sum() / nucleus.sum()) > 0.99
+
+
+def _volumes(sample: Sample) -> list[torch.Tensor]:
+    names = ("field_ppm", "chi_ppm", "chi_para_ppm", "chi_dia_ppm", "r2prime_hz", "weight")
+    return [getattr(sample, name) for name in names]
