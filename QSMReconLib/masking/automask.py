@@ -47,7 +47,7 @@ def auto_mask(
     peel_mm: float = 3.0,
     progress: Callable[[float], None] | None = None,
 ) -> torch.Tensor:
-    """The brain (X, Y, Z), 1 inside, from a magnitude (X, Y, Z) and its phase quality; all zero if there is none.
+    """The brain (X, Y, Z), boolean, from a magnitude (X, Y, Z) and its phase quality; nowhere true if there is none.
 
     Tissue is what is brighter than `brightness` times the brain around it and coherent in phase. Opening by `neck_mm`
     cuts it off from the scalp, the eyes and the neck; the largest deep piece is the brain. Its sulci and holes are
@@ -64,7 +64,7 @@ def auto_mask(
     usual = np.percentile(coherent, 95)
     sample = coherent > 0.5 * usual
     if usual <= 0 or not bright[sample].any():
-        return torch.zeros_like(magnitude)
+        return torch.zeros_like(magnitude, dtype=torch.bool)
     sample &= bright > 0.3 * np.percentile(bright[sample], 80)
     air = (bright < 0.15 * _around(bright, sample, size)) & (coherent < 0.2 * usual)
     depth = _distance(~_outer(_open(air, 4.0, size)), size)
@@ -75,14 +75,12 @@ def auto_mask(
         brain = _brain_of(tissue, depth, size, neck_mm)
         sample = sample & brain
         if not sample.any():
-            return torch.zeros_like(magnitude)
+            return torch.zeros_like(magnitude, dtype=torch.bool)
         if progress:
             progress(0.3 + 0.3 * step)
     brain = ndimage.binary_fill_holes(_close(brain, 8.0, size))
     signed = torch.from_numpy(_distance(brain, size) - _distance(~brain, size)).to(magnitude)
-    # The outline runs half a block outside the centres of its outermost blocks.
-    fine = from_blocks(signed, magnitude.shape, factors) > peel_mm
-    return fine.to(magnitude.dtype)
+    return from_blocks(signed, magnitude.shape, factors) > peel_mm
 
 
 def _brain_of(tissue: np.ndarray, depth: np.ndarray, size: Sequence[float], neck_mm: float) -> np.ndarray:

@@ -17,7 +17,7 @@ NEIGHBOURHOOD_MM = 1.5
 def trim_by_quality(
     mask: torch.Tensor, quality: torch.Tensor, voxel_size_mm: Sequence[float], fraction: float
 ) -> torch.Tensor:
-    """The mask (X, Y, Z) without what reaches in from outside at a quality below `fraction` of the mask's median.
+    """The mask (X, Y, Z), boolean, without what reaches in from outside at a quality below `fraction` of its median.
 
     Holes inside are left alone (a bleed belongs to the brain); what is cut off from the largest piece is dropped.
     """
@@ -26,7 +26,7 @@ def trim_by_quality(
 
     inside = mask > 0
     if not bool(inside.any()):
-        return torch.zeros_like(mask)
+        return inside
     within = inside.to(quality.dtype)
     nearby = gaussian(quality * within, voxel_size_mm, NEIGHBOURHOOD_MM)
     nearby = nearby / gaussian(within, voxel_size_mm, NEIGHBOURHOOD_MM).clamp(min=1e-6)
@@ -40,10 +40,10 @@ def trim_by_quality(
     reached[0] = False
     left, count = ndimage.label(brain & ~reached[pieces])
     if count == 0:
-        return torch.zeros_like(mask)
+        return torch.zeros_like(inside)
     sizes = np.bincount(left.ravel())
     sizes[0] = 0
-    return torch.from_numpy(left == sizes.argmax()).to(mask)
+    return torch.from_numpy(left == sizes.argmax()).to(mask.device)
 
 
 def lost_sentence(before: torch.Tensor, after: torch.Tensor) -> str:

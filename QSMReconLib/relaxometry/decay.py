@@ -1,0 +1,100 @@
+"""Mono-exponential decay on a noise floor, fitted to every voxel at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .._lazy import torch
+from ..data import Grid, Mask
+from ..errors import InputError
+
+HIGHEST_HZ = 1000.0
+"""Nothing that decays faster leaves a signal at a millisecond; noise does."""
+
+
+def check_echoes(method: str, echo_times_s: Sequence[float]) -> None:
+    """Raises InputError where there are too few echoes to tell a decay from noise."""
+    if len(echo_times_s) < 3:
+        raise InputError(
+            f"{method} needs at least three echoes, and the scan has {len(echo_times_s)}; leave this stage out."
+        )
+
+
+def check_place(what: str, grid: Grid, mask: Mask) -> None:
+    """Raises InputError where the mask lies on another grid."""
+    if not grid.same_place(mask.grid):
+        raise InputError(f"The mask is not on the grid of the {what}; resample one of them.")
+
+
+def log_linear(signal: torch.Tensor, times_s: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Amplitude and rate in Hz (...) of a decay (echo, ...), from the logarithm weighted with the squared signal, which
+    gives every echo its own precision."""
+    total, first, second, level, slope = (torch.zeros_like(signal[0]) for _ in range(5))
+    for echo, time in zip(signal, times_s, strict=True):
+        weight = echo**2
+        height = echo.clamp(min=1e-30).log()
+        total += weight
+        first += weight * time
+        second += weight * time**2
+        level += weight * height
+        slope += weight * time * height
+    mean_time = first / total.clamp(min=1e-30)
+    spread = (second - first * mean_time).clamp(min=1e-30)
+    rate = -(slope - level * mean_time) / spread
+    amplitude = torch.exp((level / total.clamp(min=1e-30) + rate * mean_time).clamp(-60, 60))
+    return amplitude, rate
+
+
+def fit_decay(
+    signal: torch.Tensor,
+    times_s: Sequence[float],
+    floor: float = 0.0,
+    iterations: int = 20,
+    tolerance: float = 1e-4,
+    progress: Callable[[float], None] | None = None,
+) -> torch.Tensor:
+    """The rate in Hz (...) of the least-squares fit of √((A·exp(-rate·t))² + floor²) to magnitudes (echo, ...).
+
+    `floor` is what noise alone adds to a magnitude in quadrature (√2 times the standard deviation of its real part).
+    Levenberg-Marquardt in A and rate, starting from the weighted logarithm; 0 to 1000 Hz, 0 where there is no signal.
+    """
+    amplitude, rate = log_linear((signal**2 - floor**2).clamp(min=0).sqrt(), times_s)
+    rate = rate.clamp(0, HIGHEST_HZ)
+    damping = torch.full_like(rate, 1e-3)
+
+    def model(amplitude: torch.Tensor, rate: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        cost, aa, at, tt, ga, gt = (torch.zeros_like(rate) for _ in range(6))
+        for echo, time in zip(signal, times_s, strict=True):
+            decay = torch.exp(-rate * time)
+            pure = amplitude * decay
+            whole = torch.sqrt(pure**2 + floor**2) if floor > 0 else pure
+            share = pure / whole.clamp(min=1e-30) if floor > 0 else torch.ones_like(pure)
+            by_amplitude, by_rate = share * decay, -share * pure * time
+            misfit = echo - whole
+            cost += misfit**2
+            aa += by_amplitude**2
+            at += by_amplitude * by_rate
+            tt += by_rate**2
+            ga += by_amplitude * misfit
+            gt += by_rate * misfit
+        return cost, aa, at, tt, ga, gt
+
+    cost, aa, at, tt, ga, gt = model(amplitude, rate)
+    for iteration in range(iterations):
+        more = 1 + damping
+        determinant = (aa * tt * more**2 - at**2).clamp(min=1e-30)
+        new_amplitude = amplitude + (tt * more * ga - at * gt) / determinant
+        new_rate = (rate + (aa * more * gt - at * ga) / determinant).clamp(0, HIGHEST_HZ)
+        found = model(new_amplitude, new_rate)
+        better = found[0] < cost
+        moved = torch.where(better, new_rate - rate, 0)
+        amplitude, rate = torch.where(better, new_amplitude, amplitude), torch.where(better, new_rate, rate)
+        cost, aa, at, tt, ga, gt = (
+            torch.where(better, new, old) for new, old in zip(found, (cost, aa, at, tt, ga, gt), strict=True)
+        )
+        damping = torch.where(better, damping / 10, damping * 10).clamp(1e-7, 1e7)
+        if progress:
+            progress((iteration + 1) / iterations)
+        if moved.norm() <= tolerance * rate.norm():
+            break
+    return torch.where(signal.sum(0) > 0, rate, torch.zeros_like(rate))
