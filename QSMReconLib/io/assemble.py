@@ -67,9 +67,9 @@ def _gradient_echoes(files: ScanFiles, given: Given, notebook: Notebook) -> GreD
     second = read_stack(names[1], getattr(files, names[1]), files.root, notebook, like=first)
     times = strength = grid = None
     if first is not None and second is not None:
-        check_partners(first, second, notebook)
-        with notebook.collecting(first.sidecars[0].where):
-            times = times_of((first, second), given.echo_times_s)
+        if check_partners(first, second, notebook):
+            with notebook.collecting(first.sidecars[0].where):
+                times = times_of((first, second), given.echo_times_s)
         with notebook.collecting(first.sidecars[0].where):
             strength = strength_of((first, second), given.field_strength_t)
         with notebook.collecting(first.files[0]):

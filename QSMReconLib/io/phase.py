@@ -12,6 +12,10 @@ from ..errors import InputError
 FULL = 0.97
 """A wrapped phase with any noise in it reaches the ends of its range: this much of it at least."""
 
+RADIANS_REACH = 0.75
+"""What stays within ±π and reaches this much of it is radians: for its wraps to be smaller, the phase would have to
+change by more than half of π between neighbours."""
+
 WRAPPED = 1e-4
 """The share of neighbours further apart than three quarters of the range from which on they are taken for wraps."""
 
@@ -105,7 +109,7 @@ def undo_alternation(phase_rad: torch.Tensor, axes: Sequence[int]) -> torch.Tens
 
 
 def _by_range(low: float, high: float) -> PhaseUnit | None:
-    if -pi * 1.002 <= low < 0 < high <= pi * 1.002 and max(-low, high) >= 0.9 * pi:
+    if -pi * 1.002 <= low < 0 < high <= pi * 1.002 and max(-low, high) >= RADIANS_REACH * pi:
         return RADIANS
     if low >= -0.01 and FULL * 2 * pi <= high <= 2 * pi * 1.002:
         return PhaseUnit(0.0, 2 * pi, "0 to 2π")

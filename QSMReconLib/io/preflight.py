@@ -3,9 +3,9 @@
 Findings are of five levels.
 
 - **error**: no reconstruction, or a wrong one. A file that is absent, damaged, cut short, not NIfTI, not of real
-  numbers or two-dimensional; a singular or sheared affine; one echo or part on another grid than the first; NaN or infinity;
-  an image that is zero or the same everywhere; magnitude without phase, or any part without its partner; different
-  numbers of echoes; a magnitude below zero; echo times that are missing, not positive, not increasing, in
+  numbers or two-dimensional; a singular or sheared affine; one echo or part on another grid than the first; NaN or
+  infinity; an image that is zero or the same everywhere; magnitude without phase, or any part without its partner;
+  different numbers of echoes; a magnitude below zero; echo times that are missing, not positive, not increasing, in
   milliseconds, or not the same beside both parts; a field strength that is missing or not in tesla; phase in a unit
   that cannot be told, or not in the same for all echoes; phase that is certainly high-pass filtered, or certainly of
   the opposite sign; a sidecar that is not JSON; a mask that is empty or on another grid.

@@ -98,9 +98,12 @@ def read_stack(
             complete = False
             continue
         echoes = volume if volume.ndim == 4 else volume[None]
-        sidecar = Sidecar(where=path)
-        with notebook.collecting(path):
+        try:
             sidecar = read_sidecar(path, root)
+        except InputError as error:
+            notebook.add("error", str(error), path)
+            complete = False
+            continue
         notebook.files += sidecar.files
         values.append(echoes)
         files += [path] * len(echoes)
@@ -110,8 +113,8 @@ def read_stack(
     return Stack(part, torch.cat(values), reference[0], tuple(files), tuple(sidecars))
 
 
-def check_partners(first: Stack, second: Stack, notebook: Notebook) -> None:
-    """Every echo needs both parts, and of the same echo."""
+def check_partners(first: Stack, second: Stack, notebook: Notebook) -> bool:
+    """Whether every echo has both parts, which is noted where it is not so."""
     count, other = len(first.files), len(second.files)
     if count != other:
         more, fewer = (first, second) if count > other else (second, first)
@@ -119,11 +122,12 @@ def check_partners(first: Stack, second: Stack, notebook: Notebook) -> None:
         alone = next((path for path in more.files if _echo_of(path) not in partners), more.files[-1])
         text = f"There are {len(more.files)} echoes of the {more.part} but {len(fewer.files)} of the {fewer.part}"
         notebook.add("error", f"{text}: add what belongs to {alone}, or remove it.", alone)
-        return
+        return False
     for one, partner in zip(first.files, second.files, strict=True):
         if None not in (_echo_of(one), _echo_of(partner)) and _echo_of(one) != _echo_of(partner):
             notebook.add("error", f"{one} and {partner} are of different echoes: add what is missing to either.", one)
-            return
+            return False
+    return True
 
 
 def _echo_of(path: Path) -> str | None:
