@@ -173,7 +173,8 @@ def _write_truth(folder: Path, name: str, drawn: Head, true: Mapping[type[Artifa
     with (folder / f"{name}_desc-lesion_dseg.tsv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["chi", "dia", "id", "kind", "para", "radii_mm", "x", "y", "z"])
-        for lesion in drawn.lesions:
+        seen = set(volumes["desc-lesion_dseg"].unique().tolist())
+        for lesion in (found for found in drawn.lesions if found.number in seen):
             chi = "" if lesion.chi_ppm is None else f"{lesion.chi_ppm:.4f}"
             radii = "x".join(f"{r:.1f}" for r in lesion.radii_mm)
             centre = [f"{v:.2f}" for v in lesion.centre_mm]

@@ -64,14 +64,14 @@ def draw_lesions(
     Raises InputError where there is no room for so many.
     """
     numbers = torch.zeros(space.shape, dtype=torch.int16, device=space.device)
-    planned = [("ms", i) for i in range(counts[0])] + [("bleed", 0)] * counts[1] + [("calc", 0)] * counts[2]
+    planned = [(kind, turn) for kind, n in zip(("ms", "bleed", "calc"), counts, strict=True) for turn in range(n)]
     taken: list[tuple[NDArray[np.float64], float]] = []
     lesions = []
     # Each lesion has a generator of its own: that one finds its place at once or late does not change the next.
     seed = int(rng.integers(2**32))
     for number, (kind, turn) in enumerate(planned, start=1):
         rng = np.random.default_rng([seed, number])
-        radii = _radii(kind, number, rng)
+        radii = _radii(kind, turn, rng)
         centre = _place(space, pose, brain, canvas.labels[brain.box], (kind, float(radii.max())), taken, rng)
         taken.append((centre, float(radii.max())))
         para, dia = MS_KINDS[turn % len(MS_KINDS)] if kind == "ms" else ("", "")
@@ -82,11 +82,11 @@ def draw_lesions(
     return tuple(lesions), numbers
 
 
-def _radii(kind: str, number: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _radii(kind: str, turn: int, rng: np.random.Generator) -> NDArray[np.float64]:
     if kind == "ms":
         return rng.uniform(3.0, 6.5, 3)
     # Most bleeds and calcifications are small; one in nine bleeds is a haematoma.
-    large = kind == "bleed" and number % 9 == 0
+    large = kind == "bleed" and turn % 9 == 8
     return np.exp(rng.normal(0, 0.1, 3)) * (rng.uniform(5.0, 8.0) if large else rng.uniform(1.2, 3.0))
 
 
