@@ -1,0 +1,57 @@
+"""Sample data: a small simulated head, made on this computer by the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from .exchange import read_nifti
+from .files import scans_in
+from .job import Run, library_command
+from .reconstruction import new_scratch
+from .scan import assign
+
+NAME = "QSMReconHead"
+TITLE = "QSM head (simulated)"
+SHAPE, VOXEL_MM = (96, 112, 96), 2.0
+
+
+def register(resources: Path) -> None:
+    """Offer the head in Slicer's Sample Data module."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="QSMRecon",
+        sampleName=NAME,
+        sampleDescription=TITLE,
+        uris="qsmrecon:head",
+        fileNames=f"{NAME}.nii",
+        nodeNames=NAME,
+        loadFiles=False,
+        customDownloader=lambda source: load_head(),
+        thumbnailFileName=str(resources / "Icons" / "QSMRecon.png"),
+    )
+
+
+def load_head() -> list[Any]:
+    """Simulate the head in a child process and load its echoes, marked as what they are. Returns the volumes.
+
+    Raises RuntimeError with a sentence where the library is not set up yet.
+    """
+    folder = new_scratch() / "head"
+    size = ["--shape", *map(str, SHAPE), "--voxel-size", *[str(VOXEL_MM)] * 3]
+    run = Run(library_command("simulate", "-o", str(folder), *size, "--progress", "json"), folder.parent)
+    run.start()
+    outcome = run.wait(slicer.app.processEvents)
+    if outcome.kind != "done":
+        raise RuntimeError(f"{outcome.sentence} Is QSMRecon set up? See its Set-up section.")
+    (scan,) = scans_in(folder)
+    volumes = []
+    for echo in scan.rows({}):
+        voxels, affine = read_nifti(echo.source)
+        node = slicer.util.addVolumeFromArray(voxels, affine, slicer.mrmlScene.GenerateUniqueName(echo.name))
+        assign(node, echo.part, echo.echo_times_s)
+        volumes.append(node)
+    return volumes
