@@ -169,9 +169,11 @@ def _check_physics(gre: GreData, stack: Stack, given: Given, notebook: Notebook)
     if given.phase_sign == "auto" and sign_flipped(
         coarse, gre.echo_times_s, gre.grid.b0_direction, gre.field_strength_t
     ):
+        b0 = ", ".join(f"{b:.2f}" for b in gre.grid.b0_direction)
         text = f"The phase in {file} has the opposite sign: iron and veins would come out diamagnetic"
         remedy = "multiply it by -1, or give --phase-sign flip (keep, if you are certain of it)"
-        notebook.add("error", f"{text}. To mend it, {remedy}.", file)
+        otherwise = f"If B0 is not along ({b0}) of right, anterior, superior, give --b0-direction"
+        notebook.add("error", f"{text}. To mend it, {remedy}. {otherwise}.", file)
     if gre.echo_times_s[-1] > LATE_S:
         text = f"The last echo time beside {file} is {gre.echo_times_s[-1]:g} s, very late for a gradient echo"
         notebook.add("suspicious", f"{text}: EchoTime must be in seconds.", file)

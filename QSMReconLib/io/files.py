@@ -21,6 +21,7 @@ def load_files(
     phase: Sequence[Path] = (),
     real: Sequence[Path] = (),
     imag: Sequence[Path] = (),
+    spin_echo: Sequence[Path] = (),
     echo_times_s: Sequence[float] | None = None,
     field_strength_t: float | None = None,
     b0_direction: Sequence[float] | None = None,
@@ -36,7 +37,7 @@ def load_files(
         tuple(b0_direction) if b0_direction else None,
         phase_sign,
     )
-    return assemble.load(files_of(magnitude, phase, real, imag), given)
+    return assemble.load(files_of(magnitude, phase, real, imag, spin_echo), given)
 
 
 def files_of(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 from typing import Literal
 
 from .._lazy import torch
@@ -40,13 +41,14 @@ most 0.977 at the last echo; 0.983 to 0.992 in a head without background field."
 FILTERED_EXTENT_MM = 40.0
 """Below this extent (along two axes) a weak phase may simply be a small object: that is said, not refused."""
 
-SIGN_TAIL = 0.005
-SIGN_DECAY = 1.4
-SIGN_SKEWNESS = 0.5
-"""Deep in a head, R2* in the most paramagnetic 0.5 % of a coarse χ (iron, veins) is 1.9 to 2.5 times that in the most
-diamagnetic 0.5 %, and the skewness of χ is 1.4 to 4.4: on the simulated heads with their bleeds and calcifications,
-whole, halved, with noise, at 1.5 to 3 mm. With the phase negated both turn round, and both must, by more than this,
-for a verdict. (Ranks rather than values for R2*, so that a few large calcifications do not decide.)"""
+SIGN_TAIL = (0.002, 0.010)
+SIGN_EVIDENCE = 0.3
+SIGN_DECAY, SIGN_DECAY_HZ = 1.15, 2.0
+"""Deep in a head, the most paramagnetic voxels of a coarse χ (veins, iron) lie further out and decay faster than the
+most diamagnetic ones. With both tails from rank 0.2 % to 1 %, which a few bleeds and calcifications do not fill, the
+ratio of their R2* was 1.17 to 2.1, and its logarithm and that of the ratio of their χ added up to 0.23 to 1.4, on seven
+simulated heads (1.5, 3 and 7 T; 1.5 to 3 mm; oblique; one with 8 calcifications and no bleed). With the phase negated
+both turn round, and for a verdict both must, by more than this, and R2* by this many Hz as well."""
 
 SIGN_DEPTH_MM = 12.0
 SIGN_VOLUME_MM3 = 200e3
@@ -113,7 +115,7 @@ def sign_flipped(
 
     A coarse χ is made from the Laplacian of the phase, which needs neither unwrapping nor background removal. In a
     head its distribution has a long tail of veins and iron, which also decay fast. With a single echo, in too small a
-    volume, or where the two disagree, nothing is claimed.
+    volume, or where the evidence is thin, nothing is claimed.
     """
     signal, voxel = coarse.signal, coarse.voxel_size_mm
     if len(signal) == 1:
@@ -127,11 +129,14 @@ def sign_flipped(
     first, last = (echo.abs()[deep].clamp(min=1e-12) for echo in (signal[0], signal[-1]))
     decay = ((first / last).log() / (echo_times_s[-1] - echo_times_s[0])).clamp(0.0, 200.0)
     order = chi.argsort()
-    tail = max(1, int(SIGN_TAIL * len(order)))
-    negative, positive = decay[order[:tail]].mean(), decay[order[-tail:]].mean()
-    chi = chi - chi.mean()
-    skewness = float((chi**3).mean() / (chi**2).mean().clamp(min=1e-30) ** 1.5)
-    return skewness < -SIGN_SKEWNESS and bool(negative > SIGN_DECAY * positive)
+    start, stop = (int(share * len(order)) for share in SIGN_TAIL)
+    negative, positive = order[start:stop], order.flip(0)[start:stop]
+    middle = chi.median()
+    fast, slow = float(decay[negative].mean()), float(decay[positive].mean())
+    if fast < SIGN_DECAY * slow or fast - slow < SIGN_DECAY_HZ:
+        return False
+    reach = float((chi[positive].mean() - middle) / (middle - chi[negative].mean()).clamp(min=1e-12))
+    return reach * slow < exp(-SIGN_EVIDENCE) * fast
 
 
 def _coarse_chi(

@@ -43,7 +43,9 @@ def test_files_of_any_name_are_one_scan(head: Head, tmp_path: Path) -> None:
     save(tmp_path / "re.nii.gz", signal.real, head.affine)
     save(tmp_path / "im.nii.gz", signal.imag, head.affine)
     files = {"real": [tmp_path / "re.nii.gz"], "imag": [tmp_path / "im.nii.gz"]}
-    scan = load_files(**files, echo_times_s=ECHO_TIMES_S, field_strength_t=7.0, b0_direction=(0, 1, 0))
+    scan = load_files(
+        **files, echo_times_s=ECHO_TIMES_S, field_strength_t=7.0, b0_direction=(0, 1, 0), phase_sign="keep"
+    )
     gre = scan.artifacts[GreData]
     assert gre.magnitude.shape == head.signal.shape
     assert gre.grid.b0_direction == (0.0, 1.0, 0.0)

@@ -241,6 +241,14 @@ def test_what_does_not_stand_in_the_way_is_said_and_passes(case: str, dataset: P
     assert [f for f in found.findings if f.level == level and re.search(sentence, f.text)], found.findings
 
 
+def test_a_wrong_direction_of_b0_turns_the_sign_of_iron_too(dataset: Path) -> None:
+    """Across B0 the dipole is negative: what was paramagnetic would come out diamagnetic, which is noticed."""
+    (found,) = examine(dataset, given=Given(b0_direction=(0.0, 1.0, 0.0)))
+    (error,) = found.errors
+    assert "If B0 is not along (0.00, 1.00, 0.00)" in error.text
+    assert "--b0-direction" in error.text
+
+
 def test_the_sign_may_be_kept_or_flipped_on_request(dataset: Path) -> None:
     expected = load_scan(find_scans(dataset)[0]).artifacts[GreData].phase_rad
     negated(dataset)
