@@ -1,2 +1,46 @@
-def add_to(commands):
-    pass
+"""`qsmrecon evaluate`: derivatives against the truth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import say, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def add_to(commands: Any) -> None:
+    """Add the command."""
+    added = commands.add_parser(
+        "evaluate",
+        help="compare derivatives with the truth, by the QSM challenge's metrics",
+        description="Compare every map below DERIVATIVES with its namesake below TRUTH.",
+    )
+    added.add_argument("derivatives", metavar="DERIVATIVES", type=Path)
+    added.add_argument("truth", metavar="TRUTH", type=Path)
+    added.add_argument("-o", "--output", type=Path, metavar="TABLE.tsv", help="also write the table")
+    added.set_defaults(command=command)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Evaluate, print, save."""
+    from ..evaluation.compare import evaluate
+
+    compared = evaluate(args.derivatives, args.truth)
+    show(compared)
+    if args.output is not None:
+        compared.to_csv(args.output, sep="\t", index=False, na_rep="n/a")
+        say(f"Written to {args.output}.")
+    return 0
+
+
+def show(compared: pd.DataFrame) -> None:
+    """Print a table of comparisons, numbers to three digits."""
+    columns = [str(column) for column in compared.columns]
+    rows = [
+        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row] for row in compared.to_numpy()
+    ]
+    table("", columns, rows)

@@ -79,7 +79,9 @@ def command(args: argparse.Namespace) -> int:
             code = error.exit_code
             continue
         if as_json:
-            say_json(event="done", scan=files.name, outputs=[str(path) for path in done.outputs], report=str(done.report))
+            say_json(
+                event="done", scan=files.name, outputs=[str(path) for path in done.outputs], report=str(done.report)
+            )
         else:
             for line in (*(f"  · {note}" for note in done.notes), ""):
                 say(line)

@@ -31,37 +31,40 @@ def slices(
     centre: tuple[int, int, int],
     window: tuple[float, float],
     unit: str,
+    outlines: Sequence[tuple[NDArray[np.bool_], str]] = (),
 ) -> Figure:
     """Axial, coronal and sagittal slices of (X, Y, Z) in RAS order through `centre`, as radiologists look at them (the
-    patient's right on the left), with a scale."""
+    patient's right on the left), with a scale, and masks outlined in colours of their own."""
     from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
 
-    planes = [
-        (values[::-1, :, centre[2]], voxel_size_mm[0], voxel_size_mm[1], "axial"),
-        (values[::-1, centre[1], :], voxel_size_mm[0], voxel_size_mm[2], "coronal"),
-        (values[centre[0], :, :], voxel_size_mm[1], voxel_size_mm[2], "sagittal"),
-    ]
-    widths = [plane.shape[0] * across for plane, across, _, _ in planes]
-    heights = [plane.shape[1] * up for plane, _, up, _ in planes]
+    def planes(volume: NDArray) -> list[NDArray]:
+        x, y, z = centre
+        return [volume[::-1, :, z].T, volume[::-1, y, :].T, volume[x].T]
+
+    vx, vy, vz = voxel_size_mm
+    pixels = [(vx, vy), (vx, vz), (vy, vz)]
+    extents = [(0, p.shape[1] * u, 0, p.shape[0] * v) for p, (u, v) in zip(planes(values), pixels, strict=True)]
+    widths, heights = [extent[1] for extent in extents], [extent[3] for extent in extents]
     wide = 11.0
     figure = Figure(figsize=(wide, wide * max(heights) / sum(widths) * 0.92 + 0.1), facecolor=PAPER)
     axes = figure.subplots(1, 3, width_ratios=widths)
-    for axis, (plane, across, up, name) in zip(axes, planes, strict=True):
+    style = {"color": INK, "fontsize": 8, "path_effects": [withStroke(linewidth=2, foreground=PAPER)]}
+    for axis, plane, extent, side, name in zip(
+        axes, planes(values), extents, "RRP", ("axial", "coronal", "sagittal"), strict=True
+    ):
         shown = axis.imshow(
-            plane.T,
-            origin="lower",
-            cmap="gray",
-            vmin=window[0],
-            vmax=window[1],
-            extent=(0, plane.shape[0] * across, 0, plane.shape[1] * up),
-            interpolation="nearest",
+            plane, origin="lower", cmap="gray", vmin=window[0], vmax=window[1], extent=extent, interpolation="nearest"
         )
         axis.set_axis_off()
-        axis.text(3, 3, name, color=INK, fontsize=8, alpha=0.8)
-    for axis, side in zip(axes, "RRP", strict=True):
-        axis.text(0.01, 0.5, side, color=INK, fontsize=9, transform=axis.transAxes, va="center")
-    axes[0].plot([6, 56], [14, 14], color=INK, linewidth=2)
-    axes[0].text(31, 17, "5 cm", color=INK, fontsize=7, ha="center")
+        axis.text(0.01, 0.02, name, transform=axis.transAxes, **style)
+        axis.text(0.01, 0.5, side, transform=axis.transAxes, **style)
+    for mask, colour in outlines:
+        for axis, plane, extent in zip(axes, planes(mask), extents, strict=True):
+            if plane.any() and not plane.all():
+                axis.contour(plane, levels=[0.5], colors=colour, linewidths=0.8, extent=extent, origin="lower")
+    axes[0].plot([8, 58], [14, 14], linewidth=2, color=INK)
+    axes[0].text(33, 17, "5 cm", ha="center", **style)
     figure.subplots_adjust(0.005, 0.01, 0.925, 0.99, 0.02)
     bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.15, 0.012, 0.7)))
     bar.ax.tick_params(colors=INK, labelsize=8)
@@ -71,12 +74,13 @@ def slices(
 
 
 def histogram(values: NDArray[np.float32], window: tuple[float, float], unit: str) -> Figure:
-    """How often each value occurs, over a span somewhat wider than the window."""
+    """How often each value occurs, over a span somewhat wider than the window or than the values, if that is less."""
     from matplotlib.figure import Figure
 
-    low, high = window
-    margin = 0.25 * (high - low)
-    span = (low if low == 0 else low - margin, high + margin)
+    margin = 0.25 * (window[1] - window[0])
+    least, most = np.percentile(values, [0.5, 99.5]) if values.size else window
+    low, high = max(window[0] - margin, least), min(window[1] + margin, most)
+    span = (0.0 if window[0] == 0 else low - 0.1 * (high - low), high + 0.1 * (high - low) + 1e-9)
     figure = Figure(figsize=(3.4, 1.7), facecolor=PAPER)
     axis = figure.subplots()
     axis.set_facecolor(PAPER)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import __version__
-from ..data import GreData, Mask, Volume
+from .._lazy import torch
+from ..data import GreData, LocalField, Mask, Volume
+from ..stage import STAGE_PACKAGES, find_stage
 from .figures import as_png, centre_of, histogram, slices
 
 if TYPE_CHECKING:
@@ -20,17 +22,23 @@ if TYPE_CHECKING:
     from ..io.derivatives import Output
     from ..pipeline import Result
 
+BRAIN, RELIABLE = "#58a6ff", "#f0b429"
+
 
 def render_report(name: str, result: Result, made: list[Output], files: list[Path], common: dict[str, Any]) -> str:
     """The HTML of one run: acquisition, warnings, mid-slices and histogram of every map, and the pipeline."""
     from jinja2 import Environment
 
-    gre = result.artifacts.get(GreData)
-    mask = result.artifacts.get(Mask)
+    gre, mask, local = (result.artifacts.get(kind) for kind in (GreData, Mask, LocalField))
     brain = mask.voxels.cpu().numpy() if isinstance(mask, Mask) else None
-    maps = [_map(output, str(file), brain) for output, file in zip(made, files, strict=True)]
+    outlines = [] if brain is None else [(brain, BRAIN)]
+    if isinstance(local, LocalField):
+        outlines.append((local.mask.cpu().numpy(), RELIABLE))
+    # What people came for stands first: the last stages' maps before the first ones'.
+    pairs = sorted(zip(made, files, strict=True), key=lambda pair: -STAGE_PACKAGES.index(_group(pair[0])))
+    maps = [_map(output, str(file), brain) for output, file in pairs if output.tensor.dtype != torch.bool]
     if isinstance(gre, GreData):
-        maps.insert(0, _magnitude(gre, brain))
+        maps.insert(0, _magnitude(gre, brain, outlines))
     template = Environment(autoescape=True).from_string(
         resources.files(__package__).joinpath("report.html").read_text("utf-8")
     )
@@ -67,12 +75,27 @@ def _acquisition(gre: GreData) -> list[tuple[str, str]]:
     ]
 
 
-def _magnitude(gre: GreData, brain: NDArray[np.bool_] | None) -> dict[str, Any]:
+def _group(output: Output) -> str:
+    return find_stage(output.made_by).group
+
+
+def _magnitude(
+    gre: GreData, brain: NDArray[np.bool_] | None, outlines: list[tuple[NDArray[np.bool_], str]]
+) -> dict[str, Any]:
     values = gre.magnitude[0].cpu().numpy()
     top = float(np.percentile(values[brain] if brain is not None and brain.any() else values, 99.5))
     where = centre_of(values > 0 if brain is None else brain)
-    picture = slices(values, gre.grid.voxel_size_mm, where, (0.0, max(top, 1e-12)), "")
-    return {"title": "Magnitude, first echo", "unit": "1", "made_by": "input", "slices": as_png(picture), "file": ""}
+    picture = slices(values, gre.grid.voxel_size_mm, where, (0.0, max(top, 1e-12)), "", outlines)
+    row = {"title": "Magnitude, first echo", "unit": "1", "slices": as_png(picture), "file": ""}
+    if brain is not None:
+        row["summary"] = f"Blue: the brain mask, {_litres(brain, gre)} litres."
+    if len(outlines) > 1:
+        row["summary"] += f" Amber: where the local field is known, {_litres(outlines[1][0], gre)} litres."
+    return row
+
+
+def _litres(mask: NDArray[np.bool_], gre: GreData) -> str:
+    return f"{mask.sum() * np.prod(gre.grid.voxel_size_mm) * 1e-6:.2f}"
 
 
 def _map(output: Output, file: str, brain: NDArray[np.bool_] | None) -> dict[str, Any]:
