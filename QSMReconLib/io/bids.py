@@ -64,7 +64,9 @@ def find_scans(folder: Path, participants: Sequence[str] = ()) -> list[ScanFiles
     """
     if not folder.is_dir():
         what = (
-            "is a file: give its folder, or the files by --magnitude and --phase" if folder.exists() else "is not there"
+            "is a file: give its folder, or the files by --magnitude and --phase"
+            if folder.exists()
+            else "is not there: check its name"
         )
         raise InputError(f"{folder} {what}.")
     groups = _groups(folder)

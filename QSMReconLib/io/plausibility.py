@@ -79,7 +79,8 @@ def coarse_signal(magnitude: torch.Tensor, phase_rad: torch.Tensor, voxel_size_m
 
 
 def high_pass_filtered(coarse: CoarseSignal) -> Verdict:
-    """Whether the phase has been high-pass filtered, as for susceptibility-weighted images.
+    """Whether the phase has been high-pass filtered, as for susceptibility-weighted images (Haacke et al. 2004,
+    doi:10.1002/mrm.20198).
 
     Such a filter (homodyne or otherwise) makes the phase of every region zero, at every echo. An unfiltered phase has
     an offset and a background field that differ from region to region by radians.
@@ -113,9 +114,9 @@ def sign_flipped(
 ) -> bool:
     """Whether the phase certainly has the wrong sign: iron and veins would come out diamagnetic.
 
-    A coarse χ is made from the Laplacian of the phase, which needs neither unwrapping nor background removal. In a
-    head its distribution has a long tail of veins and iron, which also decay fast. With a single echo, in too small a
-    volume, or where the evidence is thin, nothing is claimed.
+    A coarse χ is made from the Laplacian of the phase (Schofield and Zhu 2003, doi:10.1364/OL.28.001194), which needs
+    neither unwrapping nor background removal. In a head its distribution has a long tail of veins and iron, which also
+    decay fast. With a single echo, in too small a volume, or where the evidence is thin, nothing is claimed.
     """
     signal, voxel = coarse.signal, coarse.voxel_size_mm
     if len(signal) == 1:
