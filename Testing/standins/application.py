@@ -122,9 +122,13 @@ def install(sources: Path | None = None) -> None:
         setattr(slicer, name, module)
 
 
+_scenes: list[Scene] = []
+
+
 def start(temporary: Path) -> Scene:
-    """A fresh scene and application."""
+    """A fresh scene and application. Old scenes are kept: taken apart in another order than Slicer's, they crash."""
     scene = Scene()
+    _scenes.append(scene)
     slicer.app = Application(scene, temporary)
     slicer.modules.sampleDataSources = {}
     return scene

@@ -14,8 +14,12 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 _get = QtCore.QObject.__getattribute__
-_METHODS = frozenset({"metaObject", "parent", "pos", "size", "rect", "layout", "font", "palette", "cursor", "locale"})
-"""Names that stay methods: PythonQt has these Qt properties as methods too, and `metaObject` tells what is one."""
+_METHODS = frozenset(
+    {"metaObject", "parent", "pos", "size", "rect", "layout", "font", "palette", "cursor", "locale"}
+    | {"sizeHint", "minimumSizeHint", "spacing"}
+)
+"""Names that stay methods: PythonQt has these properties as methods too, and Qt asks Python for the last ones while it
+reads the property, which would go round in circles."""
 
 
 def install() -> ModuleType:
