@@ -3,9 +3,9 @@
 The data term is ‖W(f - D∗χ)‖² with χ zero outside the mask. Its majorise-minimise step fills in the field that was not
 measured by that of the present map, and is then solved in closed form (the same bones without the fill-in: LP-CNN, Lai
 et al. 2020, arXiv:2008.05024; MoDL, Aggarwal et al. 2019, doi:10.1109/TMI.2018.2865356):
-    χ ← χ + F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], then χ ← χ + CNN(χ, the step, the residual, W; noise).
-It starts from a few iterations of total variation, so that nothing which needs no learning has to be learned; μ is
-learned as a function of the noise, which is measured in the field itself.
+    χ ← χ + β·F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], then χ ← χ + CNN(χ, the step, the residual, W; noise).
+It starts from a few iterations of total variation, so that nothing which needs no learning has to be learned; μ and β
+are learned as functions of the noise, which is measured in the field itself.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from torch import nn
 from torch.nn import functional
 
 from ..physics.fourier import Spectrum
+
+HOLD = 2.0
+"""How hard the start is held to the mask, against how hard to its differences."""
 
 Apply = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor], torch.Tensor]
 """How a convolutional part is run over a volume (B, C, X, Y, Z): whole, or in tiles."""
@@ -35,7 +38,7 @@ class UnrolledConfig:
 
     steps: int = 3
     channels: tuple[int, int, int] = (48, 64, 96)
-    start_steps: int = 10
+    start_steps: int = 16
     shared: bool = True
 
 
@@ -85,40 +88,49 @@ def total_variation(
     spectrum: Spectrum,
     strength: torch.Tensor,
     iterations: int,
-    rho: float = 0.015,
 ) -> torch.Tensor:
-    """χ (B, 1, X, Y, Z) of least ½‖W(f - D∗χ)‖² + strength·‖∇χ‖₁, after a few steps of ADMM (Bilgic et al. 2014,
-    doi:10.1002/mrm.25029) with the unmeasured field filled in; `squared` is W².
+    """χ (B, 1, X, Y, Z) of least ½‖W(f - D∗χ)‖² + strength·‖∇χ‖₁, zero where W is, after a few steps of ADMM.
 
-    Differences are between neighbours, over the voxel's edge against the finest.
+    Bilgic et al. 2014, doi:10.1002/mrm.25029, with the unmeasured field filled in at every step, χ held to the mask by
+    a constraint of its own, and a penalty that falls. `squared` is W²; differences are between neighbours, over the
+    voxel's edge against the finest.
     """
     box = spectrum.padded
     pad = [n for axis in (2, 1, 0) for n in (0, box[axis] - spectrum.shape[axis])]
     measured, squared = functional.pad(field * squared, pad), functional.pad(squared, pad)
+    inside = squared > 0
     relative = [min(spectrum.voxel_size_mm) / v for v in spectrum.voxel_size_mm]
     turns = zip(relative, spectrum.frequencies(field.device), spectrum.voxel_size_mm, strict=True)
     laplacian = sum(r * r * (2 - 2 * torch.cos(2 * math.pi * k * v)) for r, k, v in turns)
-    inverse = 1 / (kernel * kernel + rho * laplacian + 1e-6).float()
-    threshold = strength / rho
-    split = [torch.zeros_like(measured) for _ in range(3)]
-    price = [torch.zeros_like(measured) for _ in range(3)]
+    prior = (laplacian + HOLD).float()
+    jumps = [torch.zeros_like(measured) for _ in range(3)]
+    prices = [torch.zeros_like(measured) for _ in range(3)]
+    held, price = torch.zeros_like(measured), torch.zeros_like(measured)
     chi = filled = measured
+    rho = 0.0
     for index in range(iterations):
-        divergence = torch.zeros_like(measured)
-        for axis, r in enumerate(relative):
-            flow = split[axis] - price[axis]
-            divergence += r * (flow.roll(1, axis - 3) - flow)
-        k = inverse * (kernel * torch.fft.rfftn(filled, dim=(-3, -2, -1)))
+        before, rho = rho, 0.04 * 0.85**index + 0.005
         if index:
-            k = k + rho * inverse * torch.fft.rfftn(divergence, dim=(-3, -2, -1))
+            # Scaled prices carry 1/ρ.
+            prices, price = [p * (before / rho) for p in prices], price * (before / rho)
+        wanted = HOLD * (held - price)
+        for axis, r in enumerate(relative):
+            flow = jumps[axis] - prices[axis]
+            wanted += r * (flow.roll(1, axis - 3) - flow)
+        k = kernel * torch.fft.rfftn(filled, dim=(-3, -2, -1)) + rho * torch.fft.rfftn(wanted, dim=(-3, -2, -1))
+        k = k / (kernel * kernel + rho * prior)
         chi = torch.fft.irfftn(k, s=box, dim=(-3, -2, -1))
         if index + 1 == iterations:
             break
         filled = measured + (1 - squared) * torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
+        price += chi
+        held = price * inside
+        price -= held
+        threshold = strength / rho
         for axis, r in enumerate(relative):
-            jump = r * (chi.roll(-1, axis - 3) - chi) + price[axis]
-            price[axis] = torch.maximum(torch.minimum(jump, threshold), -threshold)
-            split[axis] = jump - price[axis]
+            jump = r * (chi.roll(-1, axis - 3) - chi) + prices[axis]
+            prices[axis] = torch.maximum(torch.minimum(jump, threshold), -threshold)
+            jumps[axis] = jump - prices[axis]
     x, y, z = spectrum.shape
     return chi[..., :x, :y, :z]
 
@@ -203,6 +215,8 @@ class Unrolled(nn.Module):
         )
         self.mu_at_unit_noise = nn.Parameter(torch.full((steps,), -0.7))
         self.mu_slope = nn.Parameter(torch.full((steps,), 1.0))
+        self.trust_at_unit_noise = nn.Parameter(torch.full((steps,), -3.0))
+        self.trust_slope = nn.Parameter(torch.full((steps,), -1.5))
 
     def forward(
         self,
@@ -228,7 +242,7 @@ class Unrolled(nn.Module):
             mu = torch.exp(self.mu_at_unit_noise[step] + self.mu_slope[step] * level)
             missing = squared * (f - spectrum.from_k(kernel * spectrum.to_k(chi)))
             update = mask * spectrum.from_k(kernel / (kernel * kernel + mu) * spectrum.to_k(missing))
-            chi = chi + update
+            chi = chi + torch.sigmoid(self.trust_at_unit_noise[step] + self.trust_slope[step] * level) * update
             seen = torch.cat([0.2 * chi, update, missing, weight], 1)
             chi = chi + mask * apply(self._denoiser(step, level.flatten()), seen).float()
             found.append(chi * scale)

@@ -33,8 +33,8 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
-    gradient_loss: float = 0.2
-    consistency_loss: float = 0.05
+    gradient_loss: float = 0.5
+    consistency_loss: float = 0.1
     seed: int = 0
     validate_every: int = 250
     validation_regions: int = 8

@@ -31,8 +31,8 @@ NORMALISATION = {
 }
 DATA = (
     "Simulated head regions: tissue maps of MNI152 (ICBM 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, "
-    "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University), bent, with nuclei, vessels, lesions, "
-    "bleeds and calcifications; random geometry. No measured scan."
+    "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University), bent, with nuclei, vessels, "
+    "lesions, bleeds and calcifications; random geometry. No measured scan."
 )
 
 

@@ -89,6 +89,7 @@ class Trainer:
             batch.spectrum,
             config.gradient_loss,
             config.consistency_loss,
+            extra.get("start"),
         )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

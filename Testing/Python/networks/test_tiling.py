@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ def test_tiles_cover_everything_and_overlap_enough(size: int, tile: int, overlap
     starts = tile_starts(size, tile, overlap)
     assert starts[0] == 0
     assert starts[-1] + min(tile, size) == size
-    assert all(b - a <= tile - overlap for a, b in zip(starts, starts[1:], strict=False))
+    assert all(b - a <= tile - overlap for a, b in itertools.pairwise(starts))
     assert all(start % 8 == 0 for start in starts)
 
 

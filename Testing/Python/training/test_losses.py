@@ -17,11 +17,25 @@ def _truth() -> tuple[torch.Tensor, torch.Tensor]:
     return truth * (weight > 0), weight
 
 
-def test_the_truth_costs_nothing_and_nothing_costs_about_two() -> None:
+def test_the_truth_costs_nothing_and_a_flat_map_costs_what_the_terms_add_up_to() -> None:
     truth, weight = _truth()
     assert float(chi_loss([truth], truth, weight, KERNEL, SPECTRUM)) == pytest.approx(0.0, abs=1e-4)
-    flat = float(chi_loss([torch.zeros_like(truth)], truth, weight, KERNEL, SPECTRUM, 0.0, 0.0))
-    assert flat == pytest.approx(2.0, abs=0.05)
+    flat = float(chi_loss([torch.zeros_like(truth)], truth, weight, KERNEL, SPECTRUM, 0.5, 0.1))
+    assert flat == pytest.approx(2.6, abs=0.05)
+
+
+def test_against_a_start_every_case_counts_the_same() -> None:
+    truth, weight = _truth()
+    generator = torch.Generator().manual_seed(1)
+    error = 0.02 * torch.randn(truth.shape, generator=generator)
+    for size in (1.0, 0.3):
+        start = truth + size * error
+        no_better = float(chi_loss([start], truth, weight, KERNEL, SPECTRUM, 0.5, 0.1, start))
+        halved = float(chi_loss([truth + 0.5 * size * error], truth, weight, KERNEL, SPECTRUM, 0.5, 0.1, start))
+        assert no_better == pytest.approx(2.6, rel=1e-3)
+        assert halved == pytest.approx(1.3, rel=1e-3)
+    # A start that is right already does not make every deviation infinitely bad.
+    assert float(chi_loss([truth + 0.01 * error], truth, weight, KERNEL, SPECTRUM, 0.5, 0.1, truth)) < 1
 
 
 def test_it_does_not_see_what_is_outside_the_mask() -> None:
