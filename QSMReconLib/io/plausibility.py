@@ -50,6 +50,9 @@ ratio of their R2* was 1.17 to 2.1, and its logarithm and that of the ratio of t
 simulated heads (1.5, 3 and 7 T; 1.5 to 3 mm; oblique; one with 8 calcifications and no bleed). With the phase negated
 both turn round, and for a verdict both must, by more than this, and R2* by this many Hz as well."""
 
+SIGN_VOXEL_MM = 3.5
+"""Veins and nuclei do not stand out in voxels longer than this, and nothing is decided."""
+
 SIGN_DEPTH_MM = 12.0
 SIGN_VOLUME_MM3 = 200e3
 """Fat, bone and air at the surface have strong fields of either sign. Deep inside, iron and veins stand out; in less
@@ -116,10 +119,11 @@ def sign_flipped(
 
     A coarse χ is made from the Laplacian of the phase (Schofield and Zhu 2003, doi:10.1364/OL.28.001194), which needs
     neither unwrapping nor background removal. In a head its distribution has a long tail of veins and iron, which also
-    decay fast. With a single echo, in too small a volume, or where the evidence is thin, nothing is claimed.
+    decay fast. With a single echo, in long voxels, in too small a volume, or where the evidence is thin, nothing is
+    claimed.
     """
     signal, voxel = coarse.signal, coarse.voxel_size_mm
-    if len(signal) == 1:
+    if len(signal) == 1 or max(voxel) > SIGN_VOXEL_MM:
         return False
     head = _head(signal[0].abs())
     deep = _shrunk(head, voxel, SIGN_DEPTH_MM)
