@@ -19,6 +19,8 @@ NEAR_MM = 0.8
 HIDDEN = 2.0
 """How much larger the error of the field is than the scatter between echoes shows, where the phase is not linear in
 time: all echoes err the same way. Measured in simulated veins and bleeds of known field."""
+BEST_SNR = 1000.0
+"""No scan is better; simulated ones without noise are, and their field must not weigh infinitely much."""
 MUCH = 0.1
 """A note is due where more of the mask than this cannot be trusted."""
 
@@ -64,8 +66,10 @@ def field_noise(
     """
     inside = mask > 0
     within = inside.to(rate.dtype)
-    sigma = max(signal_noise(m, p, mask) for m, p in zip(magnitude, phase_rad, strict=True))
     count = len(echo_times_s)
+    sigma = max(signal_noise(m, p, mask) for m, p in zip(magnitude, phase_rad, strict=True))
+    if bool(inside.any()):
+        sigma = max(sigma, float(magnitude[0][inside].mean()) / BEST_SNR)
     power, first, second, scatter = (torch.zeros_like(rate) for _ in range(4))
     for echo, time in enumerate(echo_times_s):
         squared = magnitude[echo] ** 2
@@ -79,10 +83,13 @@ def field_noise(
     # What noise alone would leave after the fit of one or two numbers to all echoes.
     free = max(0, count - 1 - free_offset) / count
     noise_scatter = sigma**2 * sum(time**2 for time in echo_times_s) * free
-    own = ((scatter - noise_scatter).clamp(min=0) / second).sqrt() * within
-    pooled = gaussian(own, voxel_size_mm, NEAR_MM) / gaussian(within, voxel_size_mm, NEAR_MM).clamp(min=1e-3)
-    deviation = torch.hypot(thermal, HIDDEN * pooled * (power / information).sqrt())
-    unreliable = (torch.maximum(own, pooled) > max_misfit_rad) | (power < count * (3 * sigma) ** 2)
+    excess = (scatter - noise_scatter) / second * within
+    around = gaussian(within, voxel_size_mm, NEAR_MM).clamp(min=1e-3)
+    systematic = (gaussian(excess, voxel_size_mm, NEAR_MM) / around).clamp(min=0).sqrt()
+    deviation = torch.hypot(thermal, HIDDEN * systematic * (power / information).sqrt())
+    misfit = excess.clamp(min=0).sqrt()
+    misfit = torch.maximum(misfit, gaussian(misfit, voxel_size_mm, NEAR_MM) / around)
+    unreliable = (misfit > max_misfit_rad) | (power <= count * (3 * sigma) ** 2)
     unreliable |= _broken(phase_rad[0], inside)
     if quality is not None and bool(inside.any()):
         unreliable |= quality < min_quality * quality[inside].median()

@@ -11,9 +11,12 @@ def gaussian(volume: torch.Tensor, voxel_size_mm: Sequence[float], sigma_mm: flo
     """The volume (X, Y, Z), real or complex, smoothed with a Gaussian of `sigma_mm`; zeros are taken to lie outside."""
     for axis, voxel in enumerate(voxel_size_mm):
         # One matrix per axis: as wide as wanted, exact at the edges, and no longer than the axis.
-        at = torch.arange(volume.shape[axis], device=volume.device, dtype=torch.float32) * (voxel / sigma_mm)
-        kernel = torch.exp(-0.5 * (at[:, None] - at) ** 2) * (voxel / sigma_mm / (2 * torch.pi) ** 0.5)
-        volume = along(volume, kernel, axis)
+        n, reach = volume.shape[axis], int(6 * sigma_mm / voxel) + 1
+        at = torch.arange(max(n, reach), device=volume.device, dtype=torch.float32)
+        bell = torch.exp(-0.5 * (at * (voxel / sigma_mm)) ** 2)
+        bell = bell / (2 * bell.sum() - 1)
+        apart = (at[:n, None] - at[:n]).abs().long()
+        volume = along(volume, bell[apart], axis)
     return volume
 
 

@@ -21,7 +21,7 @@ FLOOR = 0.1
 
 def wrap(phase_rad: torch.Tensor) -> torch.Tensor:
     """The phase between -π and π."""
-    return phase_rad - TURN * torch.round(phase_rad / TURN)
+    return torch.sub(phase_rad, torch.round(phase_rad * (1 / TURN)), alpha=TURN)
 
 
 def edge_weights(
@@ -41,19 +41,21 @@ def edge_weights(
     weights = []
     for axis in range(3):
         n = phase_rad.shape[axis]
-        step = wrap(_ahead(phase_rad, axis) - _behind(phase_rad, axis))
-        weight = _term(1 - step.abs() / pi)
+        step = wrap(phase_rad.diff(dim=axis))
+        weight = _term((step.abs() * (-1 / pi)).add_(1))
         if second_phase_rad is not None:
-            second = wrap(_ahead(second_phase_rad, axis) - _behind(second_phase_rad, axis))
-            weight = weight * _term((1 - (second - ratio * step).abs()).clamp(min=0))
+            apart = wrap(second_phase_rad.diff(dim=axis)).sub_(step, alpha=ratio)
+            weight *= _term(apart.abs_().neg_().add_(1).clamp_(min=0))
         if n > 2:
-            bend = (1 - wrap(step.diff(dim=axis)).abs() / 2).clamp(min=0)
-            one = torch.ones_like(step.narrow(axis, 0, 1))
-            weight = weight * _term(torch.cat([one, bend], axis) * torch.cat([bend, one], axis))
+            bend = wrap(step.diff(dim=axis)).abs_().mul_(-0.5).add_(1).clamp_(min=0)
+            straight = torch.ones_like(step)
+            straight.narrow(axis, 1, n - 2).mul_(bend)
+            straight.narrow(axis, 0, n - 2).mul_(bend)
+            weight *= _term(straight)
         here, there = _behind(magnitude, axis), _ahead(magnitude, axis)
-        likeness = torch.minimum(here, there) / torch.maximum(here, there).clamp(min=1e-30)
-        weight = weight * _term(likeness**2)
-        weights.append(weight * (_behind(inside, axis) & _ahead(inside, axis)))
+        likeness = torch.minimum(here, there).div_(torch.maximum(here, there).clamp_(min=1e-30))
+        weight *= _term(likeness.square_())
+        weights.append(weight.mul_(_behind(inside, axis) & _ahead(inside, axis)))
     return weights
 
 
@@ -99,23 +101,21 @@ def _turns(phase: np.ndarray, inside: np.ndarray, weights: list[np.ndarray]) -> 
         last = [(0, 0)] * axis + [(0, 1)] + [(0, 0)] * (2 - axis)
         neighbours[:, axis] = np.pad(number.take(range(1, phase.shape[axis]), axis), last, constant_values=-1)[inside]
         # A spanning tree of least cost; a cost of zero would be no edge at all.
-        costs[:, axis] = np.pad(2.0 - weight, last)[inside]
+        costs[:, axis] = 2.0 - np.pad(weight, last)[inside]
     there = neighbours >= 0
-    starts = np.concatenate([[0], np.cumsum(there.sum(1), dtype=np.int32)], dtype=np.int32)
-    graph = csr_array((costs[there], neighbours[there], starts), shape=(n, n))
-    quality = (there * (2.0 - costs)).sum(1)
-    del costs, neighbours, there
-    tree = csgraph.minimum_spanning_tree(graph, overwrite=True).tocoo()
-    count, piece = csgraph.connected_components(graph, directed=False)
-    # Each piece hangs from the seed of the largest one, so that one walk reaches every voxel.
-    best_last = np.lexsort((quality, piece))
-    seeds = best_last[np.cumsum(np.bincount(piece, minlength=count)) - 1]
-    root = int(seeds[np.argmax(np.bincount(piece, minlength=count))])
-    others = seeds[seeds != root]
-    rows = np.concatenate([tree.row, np.full(others.size, root)])
-    columns = np.concatenate([tree.col, others])
-    whole = coo_array((np.ones(rows.size), (rows, columns)), shape=(n, n)).tocsr()
-    order, before = csgraph.breadth_first_order(whole, root, directed=False)
+    starts = np.zeros(n + 1, np.int32)
+    np.cumsum(there.sum(1), out=starts[1:])
+    tree = csgraph.minimum_spanning_tree(csr_array((costs[there], neighbours[there], starts), shape=(n, n)), True)
+    count, piece = csgraph.connected_components(tree, directed=False)
+    root = 0
+    if count > 1:
+        # Each piece hangs from a voxel of the largest one, so that one walk reaches all.
+        seeds = np.empty(count, np.int64)
+        seeds[piece] = np.arange(n)
+        root = int(seeds[np.argmax(np.bincount(piece))])
+        others = seeds[seeds != root]
+        tree = tree + coo_array((np.ones(others.size), (np.full(others.size, root), others)), shape=(n, n)).tocsr()
+    order, before = csgraph.breadth_first_order(tree, root, directed=False)
     parent = before[order[1:]]
     step = -np.rint((values[order[1:]] - values[parent]) / TURN).astype(np.int32)
     turns = _sum_from_root(order, parent, step)
@@ -171,4 +171,4 @@ def _behind(volume: torch.Tensor, axis: int) -> torch.Tensor:
 
 
 def _term(weight: torch.Tensor) -> torch.Tensor:
-    return FLOOR + (1 - FLOOR) * weight
+    return weight.mul_(1 - FLOOR).add_(FLOOR)

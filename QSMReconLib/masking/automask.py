@@ -23,6 +23,8 @@ NEAR_MM = 20.0
 """How far around a voxel its reference brightness is taken: wider than a gyrus, narrower than the coils' shading."""
 SCALP_MM = 7.0
 """A brain lies deeper than this under the outer air."""
+COHERENT = 0.15
+"""The phase quality of the best twentieth of any scan of something is above this; noise alone reaches 0.05."""
 LARGEST_ML = 2600.0
 """More than any brain with the fluid and the meninges around it."""
 
@@ -63,7 +65,7 @@ def auto_mask(
     coherent = (block_sum(quality, factors) / count).cpu().numpy()
     usual = np.percentile(coherent, 95)
     sample = coherent > 0.5 * usual
-    if usual <= 0 or not bright[sample].any():
+    if usual < COHERENT or not bright[sample].any():
         return torch.zeros_like(magnitude, dtype=torch.bool)
     sample &= bright > 0.3 * np.percentile(bright[sample], 80)
     air = (bright < 0.15 * _around(bright, sample, size)) & (coherent < 0.2 * usual)

@@ -11,7 +11,7 @@ from .decay import check_echoes, check_place, fit_decay
 
 
 class R2Fit(Stage):
-    """R2 by nonlinear least squares on multi-echo spin-echo magnitudes, with the floor that noise lays under them.
+    """R2 by nonlinear least squares on spin-echo magnitudes, allowing for the floor that noise lays under them.
 
     Imperfect refocusing feeds stimulated echoes into all echoes but the first, which then reads low and R2 with it;
     `skip_first` leaves that echo out (Milford et al. 2015, doi:10.1371/journal.pone.0145255). The field strength is
@@ -29,10 +29,10 @@ class R2Fit(Stage):
         check_echoes("r2fit", times)
         check_place("spin echoes", spin_echo.grid, mask)
         inside = mask.voxels > 0
-        floor = 0.0
+        noise = 0.0
         if self.noise_floor:
             # Noise of a magnitude well above it is that of its real part.
-            floor = 2**0.5 * signal_noise(magnitude[-1], torch.zeros_like(magnitude[-1]), mask.voxels)
+            noise = signal_noise(magnitude[-1], torch.zeros_like(magnitude[-1]), mask.voxels)
         rate = torch.zeros_like(magnitude[0])
-        rate[inside] = fit_decay(magnitude[:, inside], times, floor, self.iterations, progress=runtime.progress)
+        rate[inside] = fit_decay(magnitude[:, inside], times, noise, self.iterations, progress=runtime.progress)
         return R2Map(spin_echo.grid, rate, gre.field_strength_t)

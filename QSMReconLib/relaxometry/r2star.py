@@ -53,9 +53,8 @@ class Arlo(Stage):
 
 
 class R2StarFit(Stage):
-    """R2* by nonlinear least squares on the magnitudes, any echo times, with the floor that noise lays under them.
-
-    The floor is √2·σ added in quadrature (Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618), σ from the scan.
+    """R2* by nonlinear least squares on the magnitudes, at any echo times, allowing for the floor that noise lays under
+    them (Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618).
     """
 
     noise_floor: bool = option(True, "Account for the positive bias that noise gives a magnitude")
@@ -65,11 +64,9 @@ class R2StarFit(Stage):
         check_echoes("r2starfit", gre.echo_times_s)
         check_place("gradient echoes", gre.grid, mask)
         inside = mask.voxels > 0
-        floor = 0.0
-        if self.noise_floor:
-            floor = 2**0.5 * signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels)
+        noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels) if self.noise_floor else 0.0
         rate = torch.zeros_like(gre.magnitude[0])
         rate[inside] = fit_decay(
-            gre.magnitude[:, inside], gre.echo_times_s, floor, self.iterations, progress=runtime.progress
+            gre.magnitude[:, inside], gre.echo_times_s, noise, self.iterations, progress=runtime.progress
         )
         return R2StarMap(gre.grid, rate, gre.field_strength_t)
