@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ def add_to(commands: Any) -> None:
     added = commands.add_parser(
         "doctor",
         help="examine scans before anything is run",
-        description="Say what is found, what would be repaired (~), what is missing (-) or suspicious (?), and what "
-        "stands in the way of a reconstruction (!), which ends with exit code 2.",
+        description="Say what is found, what would be repaired (~), what is suspicious (?), what a full analysis lacks "
+        "(-) and what stands in the way of a reconstruction (!). Ends with exit code 2 if there is one of the last two.",
     )
     added.add_argument(
         "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject's folder, or job.json"
@@ -33,18 +34,17 @@ def add_to(commands: Any) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Examine every scan and print what is to be said of it."""
-    from dataclasses import replace
-
     from ..io.preflight import examine_files
 
     if args.input is not None and args.input.suffix == ".json":
         job = Job.from_json(args.input)
     else:
         job = replace(scan_of(args, args.input), participants=tuple(args.participant_label), mask=args.mask)
-    errors = 0
+    errors, lacking = 0, 0
     for files in job.scans():
         examined = examine_files(files, job.mask, job.given())
         errors += len(examined.errors)
+        lacking += sum(finding.level == "missing" for finding in examined.findings)
         if args.json:
             findings = [{"level": f.level, "text": f.text, "file": str(f.file or "")} for f in examined.findings]
             say_json(event="examined", scan=examined.name, findings=findings)
@@ -54,5 +54,11 @@ def command(args: argparse.Namespace) -> int:
             say(f"  {MARKS[finding.level]} {finding.level:<10}  {finding.text}")
         say("")
     if not args.json:
-        say("Ready to run." if not errors else f"{errors} error{'s' if errors > 1 else ''} must be mended first.")
-    return 2 if errors else 0
+        say(_verdict(errors, lacking))
+    return 2 if errors or lacking else 0
+
+
+def _verdict(errors: int, lacking: int) -> str:
+    if errors:
+        return f"{errors} error{'s' if errors > 1 else ''} must be mended first."
+    return "Ready to run, but for what is missing." if lacking else "Ready to run."
