@@ -20,7 +20,7 @@ def add_to(commands: Any) -> None:
         "doctor",
         help="examine scans before anything is run",
         description="Say what is found, what would be repaired (~), what is suspicious (?), what a full analysis lacks "
-        "(-) and what stands in the way of a reconstruction (!). Ends with exit code 2 if there is one of the last two.",
+        "(-) and what stands in the way of a reconstruction (!). Exit code 2 for either of the last two.",
     )
     added.add_argument(
         "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject's folder, or job.json"

@@ -27,7 +27,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two small simulated subjects with their truth, in a folder with a space and a letter beyond ASCII."""
     folder = tmp_path_factory.mktemp("données") / "a study"
     for label, seed in (("01", 1), ("02", 2)):
-        simulate(folder, label, seed=seed, shape=(40, 48, 40), voxel_size_mm=(5, 4.5, 5), spin_echo_times_s=())
+        simulate(
+            folder,
+            label,
+            seed=seed,
+            shape=(40, 48, 40),
+            voxel_size_mm=(5, 4.5, 5),
+            spin_echo_times_s=(),
+            resolution_mm=2.5,
+        )
     return folder
 
 
