@@ -16,7 +16,7 @@ from ..stage import Stage, option
 if TYPE_CHECKING:
     from torch import nn
 
-FLIPS = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
+FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
 """Axes to be mirrored: eight views of one head, of which a network's answers should agree."""
 
 
@@ -31,20 +31,15 @@ def flipped_views(
     progress: Callable[[float], None] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """Mean and standard deviation (ppm, times the card's factor) of χ over `count` mirrored views, and the notes."""
-    from dataclasses import replace
-
     from ..networks.runner import reconstruct
 
     total = torch.zeros_like(field_ppm)
     square = torch.zeros_like(field_ppm)
     notes: tuple[str, ...] = ()
     for index, axes in enumerate(FLIPS[:count]):
-        b0 = [-c if axis in axes else c for axis, c in enumerate(grid.b0_direction)]
-        view = replace(grid, b0_direction=(b0[0], b0[1], b0[2]))
-        noise = None if noise_ppm is None else noise_ppm.flip(axes)
         inner = None if progress is None else _part(progress, index, count)
-        made = reconstruct(network, card, field_ppm.flip(axes), mask.flip(axes), view, noise, inner)
-        chi = made.chi_ppm.flip(axes)
+        made = reconstruct(network, card, field_ppm, mask, grid, noise_ppm, inner, mirrored=axes)
+        chi = made.chi_ppm
         total, square, notes = total + chi, square + chi * chi, made.notes
     mean = total / count
     variance = (square / count - mean * mean).clamp(min=0) * (count / (count - 1))

@@ -46,19 +46,24 @@ def reconstruct(
     progress: Callable[[float], None] | None = None,
     rung: str | None = None,
     half: bool | None = None,
+    mirrored: tuple[int, ...] = (),
 ) -> Applied:
     """χ of a local field (X, Y, Z) in ppm, on the device of the tensors.
 
     `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of BYTES_PER_VOXEL, `half`
-    the precision (None: bfloat16 where the processor has it). Raises InputError for an empty mask.
+    the precision (None: bfloat16 where the processor has it). `mirrored` axes are shown to the network backwards, which
+    should change nothing. Raises InputError for an empty mask.
     """
     if not bool((mask > 0).any()):
         raise InputError("The mask of the local field is empty: there is nothing to reconstruct.")
     notes: list[str] = []
-    weight = noise_weight(mask, noise_ppm)
-    box = _bounds(mask)
-    small = replace_shape(grid, tuple(s.stop - s.start for s in box))
-    field, weight = (field_ppm * (mask > 0))[box].float(), weight[box].float()
+    turn = _Turn.of(grid, mirrored)
+    box = _bounds(turn.there(mask))
+    small = turn.grid(grid)
+    x, y, z = (side.stop - side.start for side in box)
+    small = replace(small, shape=(x, y, z))
+    field = turn.there(field_ppm * (mask > 0))[box].float().contiguous()
+    weight = turn.there(noise_weight(mask, noise_ppm))[box].float().contiguous()
     work = small
     if card.grid_mm is not None:
         work = _resampled_grid(small, card.grid_mm)
@@ -78,9 +83,9 @@ def reconstruct(
         notes.append(f"Memory is short: the network ran in {name}, overlap-blended.")
     if work.shape != small.shape:
         chi = _resample(chi, small.shape)
-    result = torch.zeros_like(field_ppm, dtype=torch.float32)
+    result = torch.zeros_like(turn.there(mask), dtype=torch.float32)
     result[box] = chi
-    return Applied(result * (mask > 0), tuple(notes))
+    return Applied(turn.back(result).contiguous() * (mask > 0), tuple(notes))
 
 
 def noise_weight(mask: torch.Tensor, noise_ppm: torch.Tensor | None) -> torch.Tensor:
@@ -187,9 +192,42 @@ def _bounds(mask: torch.Tensor) -> tuple[slice, slice, slice]:
     return box[0], box[1], box[2]
 
 
-def replace_shape(grid: Grid, shape: tuple[int, ...]) -> Grid:
-    """The same voxels, another number of them; where they are does not matter to a network."""
-    return replace(grid, shape=(shape[0], shape[1], shape[2]))
+@dataclass(frozen=True)
+class _Turn:
+    """To and from the axes that networks know: B0 mostly along the last, and along none backwards.
+
+    Convolutions see the difference between axes, so one head would give two maps in two storage orders otherwise.
+    """
+
+    order: tuple[int, int, int]
+    flips: tuple[int, ...]
+    signs: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, grid: Grid, mirrored: tuple[int, ...] = ()) -> _Turn:
+        b0 = [round(c, 6) for c in grid.b0_direction]
+        order = sorted(range(3), key=lambda axis: abs(b0[axis]))
+        flips = tuple(axis for axis in range(3) if (b0[order[axis]] < 0) != (axis in mirrored))
+        signs = [-1 if axis in mirrored else 1 for axis in range(3)]
+        return cls((order[0], order[1], order[2]), flips, (signs[0], signs[1], signs[2]))
+
+    def there(self, volume: torch.Tensor) -> torch.Tensor:
+        return volume.permute(self.order).flip(self.flips)
+
+    def back(self, volume: torch.Tensor) -> torch.Tensor:
+        return volume.flip(self.flips).permute(tuple(self.order.index(axis) for axis in range(3)))
+
+    def grid(self, grid: Grid) -> Grid:
+        """The turned voxels; where they are in space does not matter to a network."""
+        i, j, k = self.order
+        shape, voxel, b0 = grid.shape, grid.voxel_size_mm, grid.b0_direction
+        x, y, z = (sign * abs(b0[axis]) for sign, axis in zip(self.signs, self.order, strict=True))
+        return replace(
+            grid,
+            shape=(shape[i], shape[j], shape[k]),
+            voxel_size_mm=(voxel[i], voxel[j], voxel[k]),
+            b0_direction=(x, y, z),
+        )
 
 
 def _resampled_grid(grid: Grid, edge_mm: float) -> Grid:

@@ -101,8 +101,8 @@ def total_variation(
     inside = squared > 0
     relative = [min(spectrum.voxel_size_mm) / v for v in spectrum.voxel_size_mm]
     turns = zip(relative, spectrum.frequencies(field.device), spectrum.voxel_size_mm, strict=True)
-    laplacian = sum(r * r * (2 - 2 * torch.cos(2 * math.pi * k * v)) for r, k, v in turns)
-    prior = (laplacian + HOLD).float()
+    x, y, z = (r * r * (2 - 2 * torch.cos(2 * math.pi * k * v)) for r, k, v in turns)
+    prior = (x + y + z + HOLD).float()
     jumps = [torch.zeros_like(measured) for _ in range(3)]
     prices = [torch.zeros_like(measured) for _ in range(3)]
     held, price = torch.zeros_like(measured), torch.zeros_like(measured)
@@ -131,8 +131,8 @@ def total_variation(
             jump = r * (chi.roll(-1, axis - 3) - chi) + prices[axis]
             prices[axis] = torch.maximum(torch.minimum(jump, threshold), -threshold)
             jumps[axis] = jump - prices[axis]
-    x, y, z = spectrum.shape
-    return chi[..., :x, :y, :z]
+    nx, ny, nz = spectrum.shape
+    return chi[..., :nx, :ny, :nz]
 
 
 class Block(nn.Module):
