@@ -58,7 +58,7 @@ class Trainer:
         self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.config.learning_rate, (0.9, 0.99), weight_decay=self.config.weight_decay
+            self.network.parameters(), self.config.learning_rate, (0.95, 0.99), weight_decay=self.config.weight_decay
         )
         self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
         self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
