@@ -22,7 +22,7 @@ class StageForm:
 
     def __init__(self, layout: Any, changed: Callable[[Recipe], None]) -> None:
         self._layout = layout
-        self._changed = changed
+        self._tell = changed
         self._recipe = Recipe()
         self._built: tuple[str, ...] | None = None
         self._boxes: list[Any] = []
@@ -41,6 +41,11 @@ class StageForm:
         for step in steps:
             for option in type(step.stage).options():
                 self._show_value(step, option)
+
+    def _changed(self, recipe: Recipe) -> None:
+        # At once: the next change may come before anybody shows this one.
+        self._recipe = recipe
+        self._tell(recipe)
 
     def _build(self, steps: list[Step]) -> None:
         for box in self._boxes:

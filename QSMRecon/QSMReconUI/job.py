@@ -64,8 +64,11 @@ class Child:
             )
 
     def poll(self) -> int | None:
-        """The exit code, or None while it runs."""
-        return self._process.poll()
+        """The exit code, or None while it runs. What a child that has died left running is ended."""
+        code = self._process.poll()
+        if code is not None and os.name != "nt":
+            self._signal_group(signal.SIGKILL)
+        return code
 
     def stop(self) -> None:
         """Ask it to end. Windows has no such signal: there it is ended at once."""

@@ -180,6 +180,7 @@ def ready(widget: Any, echoes: list[Any]) -> Any:
 def write_results(folder: Path, name: str = "sub-head", like: Any = None) -> list[str]:
     """What a child leaves: maps, a mask, a report."""
     import slicer
+
     from QSMReconUI.exchange import write_nifti
 
     anat = folder / name / "anat"
@@ -191,7 +192,13 @@ def write_results(folder: Path, name: str = "sub-head", like: Any = None) -> lis
     for bids, value in maps.items():
         path = anat / f"{name}_{bids}.nii.gz"
         write_nifti(path, ball * np.float32(value) if value != 1 else ball.astype(np.uint8), AFFINE)
-        sidecar = {"Units": "ppm", "Stage": "tkd", "Reference": "none", "Warnings": ["Größe"], "Pipeline": {"name": "x"}}
+        sidecar = {
+            "Units": "ppm",
+            "Stage": "tkd",
+            "Reference": "none",
+            "Warnings": ["Größe"],
+            "Pipeline": {"name": "x"},
+        }
         path.with_name(f"{name}_{bids}.json").write_text(json.dumps(sidecar), encoding="utf-8")
         written.append(str(path))
     (anat / f"{name}_report.html").write_text("<p>report</p>", encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import slicer
+
 from standins.application import pump
 
 from .conftest import add_volume
@@ -77,9 +78,12 @@ def test_volumes_appear_in_the_table_and_leave_it(widget: Any, echoes: list[Any]
 
 def test_label_maps_and_results_are_no_candidates(widget: Any) -> None:
     import numpy as np
+
     from QSMReconUI.scan import RESULT
 
-    slicer.util.addVolumeFromArray(np.ones((2, 2, 2), np.uint8), name="labels", nodeClassName="vtkMRMLLabelMapVolumeNode")
+    slicer.util.addVolumeFromArray(
+        np.ones((2, 2, 2), np.uint8), name="labels", nodeClassName="vtkMRMLLabelMapVolumeNode"
+    )
     add_volume("χ").SetAttribute(RESULT, "Chimap")
     pump(0.02)
     assert widget.ui.echoTable.rowCount == 0
