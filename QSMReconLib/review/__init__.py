@@ -1,0 +1,1 @@
+"""What lesions are made of: measured, classed, compared and reported. Classes are ours, not a published standard."""

@@ -1,0 +1,195 @@
+"""Do two readings of the same lesions agree: two pipelines, two visits, two readers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError
+from .classification import UNDECIDED
+
+if TYPE_CHECKING:
+    import pandas
+
+CLASSES = ("class_para", "class_dia", "class_focal")
+VALUES = ("chi_contrast_ppb", "chi_para_contrast_ppb", "chi_dia_contrast_ppb", "r2star_contrast_hz", "moment_ppm_mm3")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of one column of classes. `percent` and Cohen's κ leave out lesions that either reading left undecided."""
+
+    column: str
+    lesions: int
+    undecided: int
+    percent: float
+    kappa: float
+    kappa_low: float
+    kappa_high: float
+    confusion: pandas.DataFrame
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Bland and Altman's of one measured column: second reading minus first, with limits that hold 95 %."""
+
+    column: str
+    lesions: int
+    bias: float
+    bias_low: float
+    bias_high: float
+    lower_limit: float
+    upper_limit: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two tables of lesions compared: who was matched with whom, and what they say."""
+
+    pairs: tuple[tuple[int, int], ...]
+    only_first: tuple[int, ...]
+    only_second: tuple[int, ...]
+    agreements: tuple[Agreement, ...]
+    differences: tuple[Difference, ...]
+
+
+def compare(
+    first: pandas.DataFrame,
+    second: pandas.DataFrame,
+    transform: ArrayLike | None = None,
+    farthest_mm: float = 5.0,
+) -> Comparison:
+    """Match two lesion tables by place and compare every class and value that both have.
+
+    `transform` (4×4, RAS mm) takes places of the second to those of the first; lesions farther apart than
+    `farthest_mm`, or than half the first one's diameter where that is more, are not the same. Raises InputError for a
+    table without places.
+    """
+    for table in (first, second):
+        missing = [name for name in ("label", "x", "y", "z") if name not in table]
+        if missing:
+            raise InputError(f"A lesion table has no column {', '.join(missing)}: give tables of `qsmrecon lesions`.")
+    rows = _matched(first, second, transform, farthest_mm)
+    a, b = first.iloc[[i for i, _ in rows]], second.iloc[[j for _, j in rows]]
+    labels = [(int(x), int(y)) for x, y in zip(a["label"], b["label"], strict=True)]
+    agreements = [
+        agreement(name, a[name].astype(str).tolist(), b[name].astype(str).tolist())
+        for name in CLASSES
+        if name in first and name in second
+    ]
+    differences = [
+        bland_altman(name, a[name].to_numpy(float), b[name].to_numpy(float))
+        for name in VALUES
+        if name in first and name in second
+    ]
+    return Comparison(
+        tuple(labels),
+        tuple(int(v) for v in first["label"] if int(v) not in {x for x, _ in labels}),
+        tuple(int(v) for v in second["label"] if int(v) not in {y for _, y in labels}),
+        tuple(agreements),
+        tuple(differences),
+    )
+
+
+def agreement(column: str, first: Sequence[str], second: Sequence[str]) -> Agreement:
+    """Percent agreement, Cohen's κ (1960) with its 95 % interval (Fleiss, Cohen and Everitt 1969,
+    doi:10.1037/h0028106), and the table of who said what, undecided included."""
+    import pandas
+
+    pairs = list(zip(first, second, strict=True))
+    words = sorted({word for pair in pairs for word in pair}, key=lambda word: (word == UNDECIDED, word))
+    counts = pandas.DataFrame(0, index=pandas.Index(words, name="first"), columns=pandas.Index(words, name="second"))
+    for x, y in pairs:
+        counts.loc[x, y] += 1
+    decided = [(x, y) for x, y in pairs if UNDECIDED not in (x, y)]
+    kappa, error = cohen_kappa(decided)
+    same = float(np.mean([x == y for x, y in decided])) if decided else np.nan
+    low, high = kappa - 1.96 * error, kappa + 1.96 * error
+    return Agreement(column, len(pairs), len(pairs) - len(decided), 100 * same, kappa, low, min(high, 1.0), counts)
+
+
+def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> tuple[float, float]:
+    """(κ, standard error). NaN where both say the same one word throughout: chance alone would do that."""
+    words = sorted({word for pair in pairs for word in pair})
+    if len(words) < 2:
+        return np.nan, np.nan
+    shares = np.zeros((len(words), len(words)))
+    for x, y in pairs:
+        shares[words.index(x), words.index(y)] += 1 / len(pairs)
+    rows, columns = shares.sum(1), shares.sum(0)
+    observed, chance = float(np.trace(shares)), float(rows @ columns)
+    kappa = (observed - chance) / (1 - chance)
+    # Fleiss et al. 1969, equation 13.
+    diagonal = np.diag(shares) * ((1 - (rows + columns) * (1 - kappa)) ** 2)
+    beside = shares * (columns[:, None] + rows[None, :]) ** 2 * (1 - kappa) ** 2
+    np.fill_diagonal(beside, 0.0)
+    spread = diagonal.sum() + beside.sum() - (kappa - chance * (1 - kappa)) ** 2
+    return kappa, sqrt(max(spread, 0.0) / len(pairs)) / (1 - chance)
+
+
+def bland_altman(column: str, first: NDArray[np.float64], second: NDArray[np.float64]) -> Difference:
+    """Mean difference with its 95 % interval, and the limits of agreement (doi:10.1016/S0140-6736(86)90837-8)."""
+    from scipy.stats import t
+
+    difference = (second - first)[np.isfinite(first) & np.isfinite(second)]
+    n = difference.size
+    if n < 2:
+        return Difference(column, n, *([np.nan] * 5))
+    bias, sd = float(difference.mean()), float(difference.std(ddof=1))
+    reach = float(t.ppf(0.975, n - 1)) * sd / sqrt(n)
+    return Difference(column, n, bias, bias - reach, bias + reach, bias - 1.96 * sd, bias + 1.96 * sd)
+
+
+def describe(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as JSON."""
+    return {
+        "Matched": len(comparison.pairs),
+        "OnlyFirst": list(comparison.only_first),
+        "OnlySecond": list(comparison.only_second),
+        "Classes": {
+            a.column: {
+                "Lesions": a.lesions,
+                "Undecided": a.undecided,
+                "PercentAgreement": a.percent,
+                "Kappa": a.kappa,
+                "Kappa95": [a.kappa_low, a.kappa_high],
+                "Confusion": {str(row): a.confusion.loc[row].to_dict() for row in a.confusion.index},
+            }
+            for a in comparison.agreements
+        },
+        "Values": {
+            d.column: {
+                "Lesions": d.lesions,
+                "Bias": d.bias,
+                "Bias95": [d.bias_low, d.bias_high],
+                "LimitsOfAgreement": [d.lower_limit, d.upper_limit],
+            }
+            for d in comparison.differences
+        },
+    }
+
+
+def _matched(
+    first: pandas.DataFrame, second: pandas.DataFrame, transform: ArrayLike | None, farthest_mm: float
+) -> list[tuple[int, int]]:
+    from scipy.optimize import linear_sum_assignment
+
+    here, there = (table[["x", "y", "z"]].to_numpy(float) for table in (first, second))
+    if transform is not None:
+        matrix = np.asarray(transform, dtype=float)
+        there = there @ matrix[:3, :3].T + matrix[:3, 3]
+    if not len(here) or not len(there):
+        return []
+    apart = np.linalg.norm(here[:, None] - there[None], axis=2)
+    limit = np.full(len(here), farthest_mm)
+    if "volume_mm3" in first:
+        limit = np.maximum(limit, (0.75 * first["volume_mm3"].to_numpy(float) / np.pi) ** (1 / 3))
+    allowed = apart <= limit[:, None]
+    # What may not be matched costs more than all that may, so that it is only ever chosen for want of a partner.
+    rows, columns = linear_sum_assignment(np.where(allowed, apart, 1e6))
+    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]

@@ -1,0 +1,123 @@
+"""The pictures of a lesion: crops of every map in three planes, and its profile from the tissue around to its core."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .lesions import Volume, Where
+from .maps import ReviewMaps
+
+PIXELS = 96
+_OUTLINE, _RULER = (88, 166, 255), (215, 220, 226)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of crops: what it shows, and from which value (black) to which (white)."""
+
+    title: str
+    unit: str
+    low: float
+    high: float
+
+
+def columns_of(maps: ReviewMaps) -> list[tuple[Column, Volume]]:
+    """The magnitude, where there is one, and every map in its fixed window."""
+    shown = []
+    if maps.magnitude is not None:
+        values = maps.magnitude[maps.mask] if maps.mask.any() else maps.magnitude
+        shown.append((Column("magnitude", "", 0.0, max(float(np.percentile(values, 99.5)), 1e-12)), maps.magnitude))
+    shown += [(Column(c.title, c.unit, *c.window), c.values) for c in maps.channels.values()]
+    return shown
+
+
+def crops(maps: ReviewMaps, lesion: Where, centre_voxel: Sequence[float], half_mm: float = 22.0) -> NDArray[np.uint8]:
+    """An RGB picture (3·PIXELS, columns·PIXELS, 3): axial, coronal and sagittal crops below each other, one column per
+    map, as radiologists look at them (the patient's right on the left), the lesion outlined, a ruler of 10 mm."""
+    rows = []
+    ticks = np.linspace(-half_mm, half_mm, PIXELS)
+    for across, up in ((0, 1), (0, 2), (1, 2)):
+        at = [np.full((PIXELS, PIXELS), float(c)) for c in centre_voxel]
+        # Pictures run from the top down; left is the patient's right, and in sagittal ones the front.
+        at[up] = at[up] - ticks[:, None] / maps.grid.voxel_size_mm[up]
+        at[across] = at[across] - ticks[None, :] / maps.grid.voxel_size_mm[across]
+        edge = _edge(_at(lesion.astype(np.float32), at) > 0.5)
+        rows.append(np.concatenate([_tile(_at(v, at), c, edge, half_mm) for c, v in columns_of(maps)], axis=1))
+    return np.concatenate(rows)
+
+
+def as_png(picture: NDArray[np.uint8]) -> str:
+    """A picture as the text of an <img> source."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="png")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def profile_svg(profile: Mapping[str, Sequence[tuple[float, float, float]]], titles: Mapping[str, str]) -> str:
+    """χ_para and χ_dia (or χ) over depth, with standard errors; the edge of the lesion is the line in the middle."""
+    names = [name for name in ("chi_para", "chi_dia") if profile.get(name)]
+    names = names or [name for name in ("chi",) if profile.get(name)]
+    if not names:
+        return ""
+    width, height, left, bottom = 300, 150, 34, 22
+    values = [m + s * e for name in names for _, m, e in profile[name] for s in (-1, 1)]
+    low, high = min(0.0, *values), max(20.0, *values)
+
+    def place(depth: float, value: float) -> str:
+        x = left + (depth + 1) / 2 * (width - left - 4)
+        y = height - bottom - (value - low) / (high - low) * (height - bottom - 6)
+        return f"{x:.1f},{y:.1f}"
+
+    def line(start: tuple[float, float], end: tuple[float, float], style: str) -> str:
+        (x1, y1), (x2, y2) = (place(*point).split(",") for point in (start, end))
+        return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {style}/>'
+
+    parts = [line((0, low), (0, high), 'stroke="#8b949e" stroke-dasharray="3 3"')]
+    parts.append(line((-1, 0), (1, 0), 'stroke="#8b949e"'))
+    for value in (low, high):
+        y = place(-1, value).split(",")[1]
+        parts.append(f'<text x="{left - 4}" y="{y}" text-anchor="end" dominant-baseline="middle">{value:.0f}</text>')
+    for i, (name, colour) in enumerate(zip(names, ("#e5534b", "#539bf5"), strict=False)):
+        band = profile[name]
+        around = [place(d, m + e) for d, m, e in band] + [place(d, m - e) for d, m, e in reversed(band)]
+        parts.append(f'<polygon points="{" ".join(around)}" fill="{colour}" fill-opacity="0.25"/>')
+        points = " ".join(place(d, m) for d, m, _ in band)
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{left + 8 + 60 * i}" y="14" style="fill: {colour}">{titles[name]}</text>')
+    words = (("around", "start", left), ("edge", "middle", (left + width - 4) / 2), ("core", "end", width - 4))
+    parts += [f'<text x="{x}" y="{height - 6}" text-anchor="{anchor}">{word}</text>' for word, anchor, x in words]
+    return f'<svg viewBox="0 0 {width} {height}" class="profile" role="img">{"".join(parts)}</svg>'
+
+
+def _at(volume: NDArray[np.float32], at: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    from scipy.ndimage import map_coordinates
+
+    # Only the neighbourhood is handed over: interpolation copies what it is given.
+    low = [max(int(np.floor(a.min())) - 1, 0) for a in at]
+    high = [min(int(np.ceil(a.max())) + 2, n) for a, n in zip(at, volume.shape, strict=True)]
+    part = volume[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))]
+    return map_coordinates(part, [a - s for a, s in zip(at, low, strict=True)], order=1, cval=0.0)
+
+
+def _tile(values: NDArray[np.float32], column: Column, edge: Where, half_mm: float) -> NDArray[np.uint8]:
+    grey = np.clip((values - column.low) / (column.high - column.low), 0, 1)
+    tile = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=2)
+    tile[edge] = _OUTLINE
+    length = round(10.0 / (2 * half_mm) * PIXELS)
+    tile[-5:-3, 5 : 5 + length] = _RULER
+    tile[:, -1] = tile[-1] = 0
+    return tile
+
+
+def _edge(inside: Where) -> Where:
+    from scipy.ndimage import binary_dilation
+
+    return binary_dilation(inside) & ~inside

@@ -1,0 +1,82 @@
+"""What lesions lie in: normal-appearing white matter, veins, ventricles; from a segmentation, or told from the maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..labels import Label
+from .lesions import Where
+from .maps import ReviewMaps
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Masks (X, Y, Z) of the tissues that measurements need. `remark` says how they were told."""
+
+    white: Where
+    veins: Where
+    ventricles: Where
+    remark: str = ""
+
+
+def from_labels(labels: np.ndarray) -> Surroundings:
+    """Of a segmentation with the numbers of `labels.Label`."""
+    numbers = np.rint(np.asarray(labels)).astype(int)
+    csf = numbers == Label.CSF
+    return Surroundings(numbers == Label.WHITE_MATTER, numbers == Label.VEIN, _central(csf, numbers > 0))
+
+
+def from_maps(maps: ReviewMaps, lesions: Where) -> Surroundings:
+    """Told from χ, χ_dia and R2* alone, without anatomy: what a lesion's contrast is against, not a segmentation.
+
+    CSF decays slowly (R2* below 8 Hz); veins are beads and strings of high χ; white matter is what is left where the
+    smoothed χ_dia is high, or χ low where there is no χ_dia, by Otsu's threshold. Deep nuclei fall out with the veins
+    and by their χ. Lesions count as nothing.
+    """
+    from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
+    from skimage.filters import threshold_otsu
+
+    inside = maps.mask & ~lesions
+    voxel = np.array(maps.grid.voxel_size_mm)
+    nothing = np.zeros(maps.grid.shape, dtype=bool)
+    iron = maps.channels.get("chi_para") or maps.channels.get("chi")
+    veins = nothing
+    if iron is not None:
+        high = np.where(inside, iron.values - np.median(iron.values[inside]), 0.0) > 80.0
+        veins = binary_dilation(high) & maps.mask & ~lesions
+    csf = nothing
+    if "r2star" in maps.channels:
+        decay = maps.channels["r2star"].values
+        csf = (gaussian_filter(np.where(maps.mask, decay, 20.0), 0.7 / voxel) < 8.0) & maps.mask & ~lesions
+    myelin = maps.channels.get("chi_dia")
+    if myelin is None and "chi" not in maps.channels:
+        return Surroundings(inside & ~veins & ~csf, veins, _central(csf, maps.mask), "Tissue was not told apart.")
+    signal = myelin.values if myelin is not None else -maps.channels["chi"].values
+    free = inside & ~veins & ~csf
+    weight = gaussian_filter(free.astype(np.float32), 1.0 / voxel)
+    smooth = gaussian_filter(np.where(free, signal, 0.0).astype(np.float32), 1.0 / voxel) / np.maximum(weight, 1e-3)
+    if not free.any():
+        return Surroundings(nothing, veins, _central(csf, maps.mask), "No normal tissue was found.")
+    low, high_end = np.percentile(smooth[free], (1, 99))
+    sample = np.clip(smooth[free], low, high_end)
+    white = free & (smooth > threshold_otsu(sample)) if high_end > low else free
+    white &= binary_erosion(maps.mask, iterations=2)
+    by = "χ_dia" if myelin is not None else "χ"
+    remark = f"No segmentation was given: normal-appearing white matter was told from {by}, χ and R2*."
+    return Surroundings(white, veins, _central(csf, maps.mask), remark)
+
+
+def _central(csf: Where, brain: Where) -> Where:
+    """The ventricles: pieces of CSF that are large and deep in the brain."""
+    from scipy.ndimage import binary_opening, distance_transform_edt, label
+
+    if not csf.any():
+        return csf
+    # Sulci are thin and reach the surface: opening cuts them off from what lies deep.
+    pieces, count = label(binary_opening(csf))
+    deep = distance_transform_edt(np.pad(brain, 1))[1:-1, 1:-1, 1:-1]
+    limit = 0.45 * float(deep.max())
+    keep = [i for i in range(1, count + 1) if (pieces == i).sum() > 20 and deep[pieces == i].mean() > limit]
+    return np.isin(pieces, keep)
