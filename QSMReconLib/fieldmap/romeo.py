@@ -39,33 +39,33 @@ def romeo(
     quality = quality_map(weights)
     if progress:
         progress(0.2)
-    unwrapped = torch.zeros_like(phase_rad)
-    unwrapped[first] = unwrap_along_tree(phase_rad[first], weights, mask)
+    inside = mask > 0
+    grown = unwrap_along_tree(phase_rad[first], weights, mask)[inside]
     if progress:
         progress(0.8)
+    wrapped, strength = phase_rad[:, inside], magnitude[:, inside]
     if second is not None:
-        unwrapped[first] += _missing_turns(
-            unwrapped[first], phase_rad[second], magnitude[second], echo_times_s[second] / echo_times_s[first], mask
-        )
-    weight = (magnitude[first] * echo_times_s[first]) ** 2
-    weight_sum = weight.clone()
-    rate_sum = weight * unwrapped[first] / echo_times_s[first]
+        ratio = echo_times_s[second] / echo_times_s[first]
+        grown += _missing_turns(grown, wrapped[second], strength[second], ratio)
+    weight = strength[first].square().mul_(echo_times_s[first])
+    rate_sum, weight_sum = weight * grown, weight * echo_times_s[first]
+    unwrapped = torch.zeros_like(phase_rad)
+    unwrapped[first, inside] = grown
     for echo in sorted(range(echoes), key=lambda e: abs(e - first))[1:]:
         time = echo_times_s[echo]
-        predicted = time * rate_sum / weight_sum.clamp(min=1e-30)
-        unwrapped[echo] = (predicted + wrap(phase_rad[echo] - predicted)) * (mask > 0)
-        weight = (magnitude[echo] * time) ** 2
-        weight_sum += weight
-        rate_sum += weight * unwrapped[echo] / time
+        predicted = (rate_sum / weight_sum.clamp(min=1e-30)).mul_(time)
+        grown = wrap(wrapped[echo] - predicted).add_(predicted)
+        unwrapped[echo, inside] = grown
+        weight = strength[echo].square().mul_(time)
+        rate_sum += weight * grown
+        weight_sum += weight.mul_(time)
     return unwrapped, quality
 
 
-def _missing_turns(
-    unwrapped: torch.Tensor, other_phase: torch.Tensor, magnitude: torch.Tensor, ratio: float, mask: torch.Tensor
-) -> float:
+def _missing_turns(phase_rad: torch.Tensor, other_rad: torch.Tensor, magnitude: torch.Tensor, ratio: float) -> float:
     """The multiple of 2π that the whole template lacks: the one for which another echo agrees best."""
-    inside = mask > 0
-    phase, other, weight = unwrapped[inside], other_phase[inside], magnitude[inside]
+    # Every few voxels say it as well as all.
+    phase, other, weight = phase_rad[::8], other_rad[::8], magnitude[::8]
     weight = weight / weight.sum().clamp(min=1e-30)
     best, least = 0, float("inf")
     for turns in (0, -1, 1, -2, 2):

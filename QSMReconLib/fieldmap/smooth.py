@@ -20,6 +20,14 @@ def gaussian(volume: torch.Tensor, voxel_size_mm: Sequence[float], sigma_mm: flo
     return volume
 
 
+def gaussian_inside(
+    volume: torch.Tensor, inside: torch.Tensor, voxel_size_mm: Sequence[float], sigma_mm: float
+) -> torch.Tensor:
+    """The Gaussian mean (X, Y, Z) over the voxels `inside` alone (0 or 1), around every voxel; far from all, zero."""
+    weight = gaussian(inside, voxel_size_mm, sigma_mm)
+    return gaussian(volume * inside, voxel_size_mm, sigma_mm) / weight.clamp(min=1e-6)
+
+
 def along(volume: torch.Tensor, matrix: torch.Tensor, axis: int) -> torch.Tensor:
     """`matrix` (new, old), real, applied to one axis of a real or complex volume."""
     moved = torch.movedim(volume, axis, -1)

@@ -6,6 +6,7 @@ algorithm: its result is that of the maximum spanning tree of the voxel grid, al
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import pi
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 TURN = 2 * pi
 FLOOR = 0.1
 """What a term of the edge weight is at least, so that no single one decides alone."""
+SURE = (0.5, 0.7, 0.85)
+"""Bounds above which edges may be taken to agree, tried in turn."""
 
 
 def wrap(phase_rad: torch.Tensor) -> torch.Tensor:
@@ -89,39 +92,94 @@ def unwrap_along_tree(phase_rad: torch.Tensor, weights: list[torch.Tensor], mask
 def _turns(phase: np.ndarray, inside: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
     """The whole turns to add to each voxel inside, in the order of `phase[inside]`."""
     import numpy as np
-    from scipy.sparse import coo_array, csgraph, csr_array
 
     values = phase[inside]
-    n = values.size
     number = np.full(phase.shape, -1, np.int32)
-    number[inside] = np.arange(n, dtype=np.int32)
-    costs = np.zeros((n, 3))
-    neighbours = np.full((n, 3), -1, np.int32)
+    number[inside] = np.arange(values.size, dtype=np.int32)
+    ends: list[list[np.ndarray]] = [[], []]
+    strengths = []
     for axis, weight in enumerate(weights):
-        last = [(0, 0)] * axis + [(0, 1)] + [(0, 0)] * (2 - axis)
-        neighbours[:, axis] = np.pad(number.take(range(1, phase.shape[axis]), axis), last, constant_values=-1)[inside]
-        # A spanning tree of least cost; a cost of zero would be no edge at all.
-        costs[:, axis] = 2.0 - np.pad(weight, last)[inside]
-    there = neighbours >= 0
-    starts = np.zeros(n + 1, np.int32)
-    np.cumsum(there.sum(1), out=starts[1:])
-    tree = csgraph.minimum_spanning_tree(csr_array((costs[there], neighbours[there], starts), shape=(n, n)), True)
-    count, piece = csgraph.connected_components(tree, directed=False)
-    root = 0
-    if count > 1:
-        # Each piece hangs from a voxel of the largest one, so that one walk reaches all.
-        seeds = np.empty(count, np.int64)
-        seeds[piece] = np.arange(n)
-        root = int(seeds[np.argmax(np.bincount(piece))])
-        others = seeds[seeds != root]
-        tree = tree + coo_array((np.ones(others.size), (np.full(others.size, root), others)), shape=(n, n)).tocsr()
-    order, before = csgraph.breadth_first_order(tree, root, directed=False)
-    parent = before[order[1:]]
-    step = -np.rint((values[order[1:]] - values[parent]) / TURN).astype(np.int32)
-    turns = _sum_from_root(order, parent, step)
-    if count > 1:
-        turns -= _jumps_between_pieces(values + TURN * turns, inside, piece, int(piece[root]))
+        n = phase.shape[axis]
+        here, there = number.take(range(n - 1), axis), number.take(range(1, n), axis)
+        edge = (here >= 0) & (there >= 0)
+        ends[0].append(here[edge])
+        ends[1].append(there[edge])
+        strengths.append(weight[edge])
+    one, two, strength = np.concatenate(ends[0]), np.concatenate(ends[1]), np.concatenate(strengths)
+
+    def turn(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        return -np.rint((values[stop] - values[start]) / TURN).astype(np.int32)
+
+    # Between two voxels joined by edges above a bound, the spanning tree takes only such edges. Where these agree with
+    # each other round every loop, the way is all the same and need not be found; this holds for nearly all of a brain.
+    for bound in (*SURE, float("inf")):
+        sure = strength >= bound
+        piece, turns = _walk(_graph(values.size, one[sure], two[sure]), turn)
+        if np.array_equal(turn(one[sure], two[sure]), turns[two[sure]] - turns[one[sure]]):
+            break
+    open_ = piece[one] != piece[two]
+    one, two, strength = one[open_], two[open_], strength[open_]
+    steps = turn(one, two) - turns[two] + turns[one]
+    whole, shifts = _join(int(piece.max()) + 1, piece[one], piece[two], strength, steps)
+    turns, piece = turns + shifts[piece], whole[piece]
+    main = int(np.argmax(np.bincount(piece)))
+    if piece.max() > 0:
+        turns -= _jumps_between_pieces(values + TURN * turns, inside, piece, main)
     return turns - int(np.rint(np.median(values + TURN * turns) / TURN))
+
+
+def _join(
+    count: int, one: np.ndarray, two: np.ndarray, strength: np.ndarray, steps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The whole that each of `count` pieces belongs to, and its turns, along the maximum spanning tree of the edges
+    between them; `steps` are the turns of `two` less those of `one`."""
+    import numpy as np
+    from scipy.sparse import csgraph, csr_array
+
+    swap = one > two
+    one, two, steps = np.where(swap, two, one), np.where(swap, one, two), np.where(swap, -steps, steps)
+    key = one.astype(np.int64) * count + two
+    # Of all edges between the same two pieces only the strongest counts.
+    order = np.lexsort((-strength, key))
+    order = order[np.flatnonzero(np.diff(key[order], prepend=-1))]
+    key, one, two, steps = key[order], one[order], two[order], steps[order]
+    # A spanning tree of least cost; a cost of zero would be no edge at all.
+    graph = csr_array((2.0 - strength[order], (one, two)), shape=(count, count))
+    tree = csgraph.minimum_spanning_tree(graph)
+
+    def turn(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+        if key.size == 0:
+            return np.zeros(start.size, np.int32)
+        wanted = np.minimum(start, stop).astype(np.int64) * count + np.maximum(start, stop)
+        at = np.searchsorted(key, wanted).clip(max=key.size - 1)
+        return np.where(key[at] == wanted, np.where(start < stop, steps[at], -steps[at]), 0)
+
+    return _walk(tree, turn)
+
+
+def _graph(n: int, one: np.ndarray, two: np.ndarray) -> Any:
+    import numpy as np
+    from scipy.sparse import coo_array
+
+    return coo_array((np.ones(one.size), (one, two)), shape=(n, n)).tocsr()
+
+
+def _walk(graph: Any, turn: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The piece each node belongs to, and the turns that add up on the way to it, breadth first; `turn(a, b)` are the
+    turns of b less those of a."""
+    import numpy as np
+    from scipy.sparse import csgraph
+
+    n = graph.shape[0]
+    count, piece = csgraph.connected_components(graph, directed=False)
+    if count > 1:
+        # Every piece hangs from the first one, so that one walk reaches all.
+        seeds = np.empty(count, np.int32)
+        seeds[piece] = np.arange(n, dtype=np.int32)
+        graph = graph + _graph(n, np.full(count - 1, seeds[0]), seeds[1:])
+    order, before = csgraph.breadth_first_order(graph, 0, directed=False)
+    parent = before[order[1:]]
+    return piece, _sum_from_root(order, parent, turn(parent, order[1:]))
 
 
 def _sum_from_root(order: np.ndarray, parent: np.ndarray, step: np.ndarray) -> np.ndarray:
