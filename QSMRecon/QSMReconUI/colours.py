@@ -1,7 +1,8 @@
 """The two colour tables of the review: warm for paramagnetic, cool for diamagnetic.
 
-Both begin dark and saturated, so that the weakest voxel above the threshold still stands out from a grey image, and
-both grow lighter with the value, so that they stay ordered for readers who do not see red or blue as others do.
+Both begin dark and saturated, so that the weakest voxel above the threshold still stands out from a grey image; both
+grow lighter with the value, so that they stay ordered for readers who do not see red or blue as others do; and neither
+ends in white, where a bleed and a calcification would look the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ WARM: Anchors = (
     (0.0, 0.42, 0.0, 0.02),
     (0.35, 0.87, 0.16, 0.02),
     (0.7, 1.0, 0.66, 0.05),
-    (1.0, 1.0, 1.0, 0.62),
+    (1.0, 1.0, 0.96, 0.25),
 )
 """Position, red, green, blue."""
 
@@ -25,7 +26,7 @@ COOL: Anchors = (
     (0.0, 0.04, 0.06, 0.48),
     (0.35, 0.02, 0.36, 0.92),
     (0.7, 0.1, 0.78, 1.0),
-    (1.0, 0.8, 1.0, 1.0),
+    (1.0, 0.4, 0.98, 1.0),
 )
 
 TABLES = {"QSM warm (paramagnetic)": WARM, "QSM cool (diamagnetic)": COOL}

@@ -46,7 +46,7 @@ class QSMReconParameterNode:
     windowPpb: Annotated[float, WithinRange(10, 500)] = 100.0
     paraThresholdPpb: Annotated[float, WithinRange(0, 200)] = 25.0
     diaThresholdPpb: Annotated[float, WithinRange(0, 200)] = 25.0
-    paraOpacity: Annotated[float, WithinRange(0, 1)] = 0.7
-    diaOpacity: Annotated[float, WithinRange(0, 1)] = 0.7
+    paraOpacity: Annotated[float, WithinRange(0, 1)] = 0.8
+    diaOpacity: Annotated[float, WithinRange(0, 1)] = 0.55
     fade: Annotated[float, WithinRange(-1, 1)] = 0.0
     legends: bool = True

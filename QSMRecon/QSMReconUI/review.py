@@ -29,8 +29,13 @@ DIA_LAYER = 3
 LAYOUT = 7201
 """Any number that no other layout has."""
 
-_LEGEND = "QSMRecon.Legend"
 PPB = 1000.0
+
+GREY = "vtkMRMLColorTableNodeGrey"
+LEFT, RIGHT, SMALL = (0.02, 0.88, 0.16, 0.24), (0.98, 0.88, 0.16, 0.24), (0.98, 0.8, 0.2, 0.4)
+"""Where a legend stands in its view (left, bottom) and its size (width, height), as fractions of the view."""
+
+_LEGEND = "QSMRecon.Legend"
 
 
 def _view(tag: str, orientation: str, label: str, colour: str) -> str:
@@ -68,13 +73,16 @@ class Maps:
 
 @dataclass(frozen=True)
 class Look:
-    """How they are shown. `fade` runs from -1 (χ_para alone) over 0 (both) to 1 (χ_dia alone)."""
+    """How they are shown. `fade` runs from -1 (χ_para alone) over 0 (both) to 1 (χ_dia alone).
+
+    χ_dia lies on top: it lets through what is below, or a voxel that holds both would show it alone.
+    """
 
     window_ppb: float = 100.0
     para_threshold_ppb: float = 25.0
     dia_threshold_ppb: float = 25.0
     para_opacity: float = 0.8
-    dia_opacity: float = 0.8
+    dia_opacity: float = 0.55
     fade: float = 0.0
     legends: bool = True
 
@@ -216,32 +224,22 @@ def _middle(node: Any) -> tuple[float, float, float] | None:
 
 
 def _legends(scene: Any, maps: Maps, look: Look) -> None:
-    top, size = 0.9, (0.09, 0.3)
-    grey = "vtkMRMLColorTableNodeGrey"
+    full = look.window_ppb
     para, dia = look.opacities
     red, chi_view, r2star_view = (slice_node(scene, name) for name in (OVERLAY_VIEWS[0], CHI_VIEW, R2STAR_VIEW))
+    # Slicer's fonts have no χ.
     if maps.para is not None and para > 0:
-        colours = colour_table(scene, WARM_NAME).GetID()
-        _legend(scene, red, "chi_para [ppb]", colours, (0, look.window_ppb), (0.02, top), size)
+        _legend(scene, red, "chi_para [ppb]", colour_table(scene, WARM_NAME).GetID(), (0, full), LEFT)
     if maps.dia is not None and dia > 0:
-        colours = colour_table(scene, COOL_NAME).GetID()
-        _legend(scene, red, "chi_dia [ppb]", colours, (0, look.window_ppb), (0.98, top), size)
-    side = (0.16, 0.5)
+        _legend(scene, red, "chi_dia [ppb]", colour_table(scene, COOL_NAME).GetID(), (0, full), RIGHT)
     if maps.chi is not None:
-        _legend(scene, chi_view, "chi [ppb]", grey, (-look.window_ppb, look.window_ppb), (0.98, 0.85), side)
+        _legend(scene, chi_view, "chi [ppb]", GREY, (-full, full), SMALL)
     if maps.r2star is not None:
-        window = declared_volumes()[R2STAR].window
-        _legend(scene, r2star_view, "R2* [Hz]", grey, window, (0.98, 0.85), side)
+        _legend(scene, r2star_view, "R2* [Hz]", GREY, declared_volumes()[R2STAR].window, SMALL, labels=6)
 
 
 def _legend(
-    scene: Any,
-    view: Any,
-    title: str,
-    colours: str,
-    span: Sequence[float],
-    position: Sequence[float],
-    size: Sequence[float],
+    scene: Any, view: Any, title: str, colours: str, span: Sequence[float], place: Sequence[float], labels: int = 5
 ) -> None:
     if view is None:
         return
@@ -265,9 +263,9 @@ def _legend(
     legend.SetSaveWithScene(False)
     legend.SetTitleText(title)
     legend.SetLabelFormat("%.0f")
-    legend.SetNumberOfLabels(5)
-    legend.SetPosition(*position)
-    legend.SetSize(*size)
+    legend.SetNumberOfLabels(labels)
+    legend.SetPosition(*place[:2])
+    legend.SetSize(*place[2:])
     for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
         text.SetFontSize(12)
         text.SetFontFamilyToArial()

@@ -141,8 +141,8 @@ def install(packages: Sequence[Package], installer: Installer, wheels: Path | No
                 installer.packages(arguments, file)
             except Exception as error:
                 raise InputError(
-                    f"pip could not install {', '.join(map(str, by_pip))} ({error}). Slicer's own packages were left as "
-                    "they are. Behind a proxy set HTTPS_PROXY; without a network use a folder of wheels."
+                    f"pip could not install {', '.join(map(str, by_pip))} ({error}). Slicer's own packages were left "
+                    "as they are. Behind a proxy set HTTPS_PROXY; without a network use a folder of wheels."
                 ) from error
     importlib.invalidate_caches()
 

@@ -64,9 +64,8 @@ class Scene:
             raise RuntimeError(f"{path} was not written")
 
     def load(self, path: Path, scratch: Path) -> None:
-        """Replace the scene's contents by those of a .mrb file."""
+        """Add the contents of a .mrb file to the scene."""
         self.cache.SetRemoteCacheDirectory(str(scratch))
-        self.scene.Clear(False)
         if not self.scene.ReadFromMRB(str(path), False):
             raise RuntimeError(f"{path} was not read")
 
