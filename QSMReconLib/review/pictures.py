@@ -10,10 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .lesions import Volume, Where
+from ..data import Grid
+from .lesions import Numbers, Volume, Where
 from .maps import ReviewMaps
 
 PIXELS = 96
+Box = tuple[slice, slice, slice]
+
 _OUTLINE, _RULER = (88, 166, 255), (215, 220, 226)
 
 
@@ -37,7 +40,14 @@ def columns_of(maps: ReviewMaps) -> list[tuple[Column, Volume]]:
     return shown
 
 
-def crops(maps: ReviewMaps, lesion: Where, centre_voxel: Sequence[float], half_mm: float = 22.0) -> NDArray[np.uint8]:
+def crops(
+    columns: Sequence[tuple[Column, Volume]],
+    grid: Grid,
+    numbers: Numbers,
+    label: int,
+    centre_voxel: Sequence[float],
+    half_mm: float = 22.0,
+) -> NDArray[np.uint8]:
     """An RGB picture (3·PIXELS, columns·PIXELS, 3): axial, coronal and sagittal crops below each other, one column per
     map, as radiologists look at them (the patient's right on the left), the lesion outlined, a ruler of 10 mm."""
     rows = []
@@ -45,10 +55,11 @@ def crops(maps: ReviewMaps, lesion: Where, centre_voxel: Sequence[float], half_m
     for across, up in ((0, 1), (0, 2), (1, 2)):
         at = [np.full((PIXELS, PIXELS), float(c)) for c in centre_voxel]
         # Pictures run from the top down; left is the patient's right, and in sagittal ones the front.
-        at[up] = at[up] - ticks[:, None] / maps.grid.voxel_size_mm[up]
-        at[across] = at[across] - ticks[None, :] / maps.grid.voxel_size_mm[across]
-        edge = _edge(_at(lesion.astype(np.float32), at) > 0.5)
-        rows.append(np.concatenate([_tile(_at(v, at), c, edge, half_mm) for c, v in columns_of(maps)], axis=1))
+        at[up] = at[up] - ticks[:, None] / grid.voxel_size_mm[up]
+        at[across] = at[across] - ticks[None, :] / grid.voxel_size_mm[across]
+        box, inside = _near(at, grid.shape)
+        edge = _edge(_at((numbers[box] == label).astype(np.float32), inside) > 0.5)
+        rows.append(np.concatenate([_tile(_at(v[box], inside), c, edge, half_mm) for c, v in columns], axis=1))
     return np.concatenate(rows)
 
 
@@ -97,14 +108,18 @@ def profile_svg(profile: Mapping[str, Sequence[tuple[float, float, float]]], tit
     return f'<svg viewBox="0 0 {width} {height}" class="profile" role="img">{"".join(parts)}</svg>'
 
 
+def _near(at: Sequence[NDArray[np.float64]], shape: Sequence[int]) -> tuple[Box, list[NDArray[np.float64]]]:
+    """The box of voxels around places, and the places in it: interpolation copies what it is given."""
+    low = [int(np.clip(np.floor(a.min()) - 1, 0, n - 1)) for a, n in zip(at, shape, strict=True)]
+    high = [int(np.clip(np.ceil(a.max()) + 2, 1, n)) for a, n in zip(at, shape, strict=True)]
+    x, y, z = (slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))
+    return (x, y, z), [a - start for a, start in zip(at, low, strict=True)]
+
+
 def _at(volume: NDArray[np.float32], at: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
     from scipy.ndimage import map_coordinates
 
-    # Only the neighbourhood is handed over: interpolation copies what it is given.
-    low = [max(int(np.floor(a.min())) - 1, 0) for a in at]
-    high = [min(int(np.ceil(a.max())) + 2, n) for a, n in zip(at, volume.shape, strict=True)]
-    part = volume[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))]
-    return map_coordinates(part, [a - s for a, s in zip(at, low, strict=True)], order=1, cval=0.0)
+    return map_coordinates(volume, at, order=1, cval=0.0)
 
 
 def _tile(values: NDArray[np.float32], column: Column, edge: Where, half_mm: float) -> NDArray[np.uint8]:

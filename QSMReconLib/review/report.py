@@ -13,8 +13,9 @@ import numpy as np
 
 from .. import __version__
 from ..io.derivatives import RESEARCH_USE
+from .lesions import Volume
 from .maps import CHANNELS
-from .pictures import as_png, columns_of, crops, profile_svg
+from .pictures import Column, as_png, columns_of, crops, profile_svg
 from .table import Review
 
 SUMMARY = ("label", "volume_mm3", "x", "y", "z", "class_para", "class_dia", "class_focal", "flags")
@@ -28,9 +29,10 @@ def render_report(
     from jinja2 import Environment
 
     template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    columns = columns_of(done.maps)
     pages = []
     for index, (_, row) in enumerate(done.table.iterrows()):
-        pages.append(_page(done, index, row.to_dict()))
+        pages.append(_page(done, index, row.to_dict(), columns))
         if progress:
             progress((index + 1) / len(done.table))
     names = [name for name in SUMMARY if name in done.table]
@@ -46,7 +48,7 @@ def render_report(
             counts=_counts(done),
             names=names,
             rows=[[_cell(row[name]) for name in names] for _, row in done.table.iterrows()],
-            columns=[column for column, _ in columns_of(done.maps)],
+            columns=[column for column, _ in columns],
             pages=pages,
             thresholds=done.thresholds.to_json(),
             provenance=json.dumps(provenance or {}, indent=2, ensure_ascii=False),
@@ -60,12 +62,12 @@ def write_report(done: Review, path: Path, title: str, provenance: dict[str, Any
     path.write_text(render_report(done, title, provenance), encoding="utf-8")
 
 
-def _page(done: Review, index: int, row: dict[str, Any]) -> dict[str, Any]:
+def _page(done: Review, index: int, row: dict[str, Any], columns: list[tuple[Column, Volume]]) -> dict[str, Any]:
     one = done.measured[index]
     affine = np.linalg.inv(np.asarray(done.maps.grid.affine))
     centre = affine[:3, :3] @ [row["x"], row["y"], row["z"]] + affine[:3, 3]
     half = float(np.clip(1.8 * (0.75 * row["volume_mm3"] / np.pi) ** (1 / 3) + 12.0, 18.0, 45.0))
-    picture = crops(done.maps, done.lesions.numbers == one.label, centre.tolist(), half)
+    picture = crops(columns, done.maps.grid, done.lesions.numbers, one.label, centre.tolist(), half)
     return {
         "label": one.label,
         "row": {name: _cell(value) for name, value in row.items()},
