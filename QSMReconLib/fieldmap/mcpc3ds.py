@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .._lazy import torch
 from ..data import GreData, Mask
@@ -40,6 +40,7 @@ def phase_offset(
     mask: torch.Tensor,
     voxel_size_mm: Sequence[float],
     sigma_mm: float = 10.0,
+    progress: Callable[[float], None] | None = None,
 ) -> torch.Tensor:
     """The phase at echo time zero (X, Y, Z), from the two echoes given, of the same readout direction.
 
@@ -49,6 +50,8 @@ def phase_offset(
     weight = magnitude[0] * magnitude[1] * (mask > 0)
     difference = wrap(phase_rad[1] - phase_rad[0])
     evolution = unwrap_along_tree(difference, edge_weights(difference, weight.sqrt(), mask), mask)
+    if progress:
+        progress(0.7)
     start = phase_rad[0] - echo_times_s[0] / (echo_times_s[1] - echo_times_s[0]) * evolution
     return smooth_phase(torch.polar(weight, start), voxel_size_mm, sigma_mm)
 
@@ -100,5 +103,5 @@ class Mcpc3ds(Stage):
             pair = [0, 2]
             runtime.progress(0.5)
         times = [gre.echo_times_s[echo] for echo in pair]
-        offset = phase_offset(phase[pair], gre.magnitude[pair], times, where, voxel, self.sigma_mm)
+        offset = phase_offset(phase[pair], gre.magnitude[pair], times, where, voxel, self.sigma_mm, runtime.progress)
         return GreData(gre.grid, gre.magnitude, wrap(phase - offset), gre.echo_times_s, gre.field_strength_t)

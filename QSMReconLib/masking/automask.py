@@ -184,8 +184,10 @@ class AutoMask(Stage):
             raise InputError(
                 "No brain was found in the magnitude images: look whether they show one, or give a mask with --mask."
             )
-        if self.min_quality > 0:
-            trimmed = trim_by_quality(mask, quality, voxel, self.min_quality)
+        trimmed = trim_by_quality(mask, quality, voxel, self.min_quality)
+        volume_ml = float(trimmed.sum()) * voxel[0] * voxel[1] * voxel[2] / 1000
+        doubt = "; it may hold scalp or neck" if volume_ml > LARGEST_ML else ""
+        runtime.note(f"The brain mask was made from the magnitude and holds {volume_ml:.0f} ml{doubt}: look at it.")
+        if not torch.equal(trimmed, mask):
             runtime.note(f"Phase quality: {lost_sentence(mask, trimmed)} were dropped as incoherent.")
-            mask = trimmed
-        return Mask(gre.grid, mask)
+        return Mask(gre.grid, trimmed)

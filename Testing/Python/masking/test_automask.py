@@ -113,7 +113,7 @@ def test_peeling_takes_off_so_many_mm() -> None:
     assert float(middle) * 2.0 == pytest.approx(12.0, abs=2.0)
 
 
-def test_incoherent_margins_are_dropped_and_said() -> None:
+def test_incoherent_tissue_is_no_brain() -> None:
     gre, _ = head()
     spoilt = gre.phase_rad.clone()
     spoilt[:, :, :, :18] = wrap(
@@ -123,6 +123,18 @@ def test_incoherent_margins_are_dropped_and_said() -> None:
     mask = AutoMask().apply(GreData(gre.grid, gre.magnitude, spoilt, TIMES_S, 3.0), runtime).voxels
     assert not mask[:, :, :16].any()
     assert mask[32, 36, 24]
+    assert "ml: look at it" in runtime.notes[0]
+
+
+def test_a_thin_incoherent_margin_is_said() -> None:
+    gre, _ = head(noise=0.005)
+    spoilt = gre.phase_rad.clone()
+    margin = (torch.arange(64)[:, None, None] > 48) & (torch.arange(60) % 12 < 6)
+    noise = wrap(6.28 * torch.rand(spoilt.shape, generator=torch.Generator().manual_seed(0)))
+    spoilt = torch.where(margin, noise, spoilt)
+    runtime = Runtime()
+    AutoMask(neck_mm=1.0).apply(GreData(gre.grid, gre.magnitude, spoilt, TIMES_S, 3.0), runtime)
+    assert "were dropped as incoherent" in runtime.notes[-1]
 
 
 def test_nothing_to_be_found_gets_a_sentence() -> None:
