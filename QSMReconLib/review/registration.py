@@ -39,7 +39,7 @@ def rigid(fixed: ArrayLike, fixed_grid: Grid, moving: ArrayLike, moving_grid: Gr
     to_moving = np.eye(4)
     to_moving[:3, :3], to_moving[:3, 3] = np.stack(columns, axis=1), origin
     flip = np.diag([-1.0, -1.0, 1.0, 1.0])
-    return np.linalg.inv(flip @ to_moving @ flip)
+    return np.asarray(np.linalg.inv(flip @ to_moving @ flip), dtype=float)
 
 
 def _image(values: ArrayLike, grid: Grid) -> Any:
