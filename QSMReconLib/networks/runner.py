@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,14 +19,19 @@ from ..physics.dipole import Dipole, dipole_kernel
 from ..physics.fourier import Spectrum
 from .card import Card
 from .tiling import in_tiles
-from .unrolled import whole
+from .unrolled import silent, whole
 
 PADDING_MM = 32.0
 FACTOR = 8
 """Sizes are grown to a multiple of this and of the network's own."""
 
-BYTES_PER_VOXEL = {"whole volume": 260, "tiles of 128 voxels": 110, "tiles of 64 voxels": 100}
-"""Peak memory of a run, measured on a whole head; of tiles, beyond what a tile itself takes."""
+RUNGS = ("the whole volume", "tiles of 64 voxels", "tiles of 64 voxels on the CPU")
+"""The ladder. Tiles bound what the convolutions take; the physics, which needs the whole volume, is never tiled."""
+
+TILE = 64
+
+BYTES_PER_VOXEL = 300
+"""Of the box around the brain, at the peak: 280 measured at 160×176×144, most of it the physics on the padded box."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ def reconstruct(
 ) -> Applied:
     """χ of a local field (X, Y, Z) in ppm, on the device of the tensors.
 
-    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of BYTES_PER_VOXEL, `half`
+    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of RUNGS, `half`
     the precision (None: bfloat16 where the processor has it). `mirrored` axes are shown to the network backwards, which
     should change nothing. Raises InputError for an empty mask.
     """
@@ -71,7 +77,8 @@ def reconstruct(
             notes.append(f"The field was resampled to {card.grid_mm:g} mm for {card.name}, and χ back.")
             field = _resample(field, work.shape)
             weight = _resample(weight, work.shape) * (_resample((weight > 0).float(), work.shape) > 0.5)
-    rungs = [rung] if rung else _rungs(work, field.device)
+    rungs = (rung,) if rung else _rungs(work, field.device)
+    chi = torch.zeros_like(field)
     for index, name in enumerate(rungs):
         try:
             chi = _apply(network, field, weight, work, name, half, progress)
@@ -79,7 +86,7 @@ def reconstruct(
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if index + 1 == len(rungs) or not _is_memory(error):
                 raise
-    if name != "whole volume":
+    if name != RUNGS[0]:
         notes.append(f"Memory is short: the network ran in {name}, overlap-blended.")
     if work.shape != small.shape:
         chi = _resample(chi, small.shape)
@@ -139,43 +146,53 @@ def _apply(
     half: bool | None,
     progress: Callable[[float], None] | None,
 ) -> torch.Tensor:
-    """One pass over the volume, grown to sizes the network likes."""
+    """One pass over the volume, grown to sizes the network likes; the map is on the device of the field."""
+    home = field.device
+    if rung == RUNGS[-1] and home.type != "cpu":
+        network = copy.deepcopy(network).cpu()
+        field, weight = field.cpu(), weight.cpu()
     multiple = math.lcm(FACTOR, int(getattr(network, "multiple", FACTOR)))
     grow = [-n % multiple for n in field.shape]
     pad = [0, grow[2], 0, grow[1], 0, grow[0]]
     f, w = functional.pad(field, pad)[None, None], functional.pad(weight, pad)[None, None]
     spectrum = Spectrum.of(f.shape[-3:], grid.voxel_size_mm, PADDING_MM)
     kernel = dipole_kernel(spectrum, grid.b0_direction, field.device)
-    tile = {"tiles of 128 voxels": 128, "tiles of 64 voxels": 64}.get(rung)
+    tile = None if rung == RUNGS[0] else TILE
 
     def apply(part: Callable[[torch.Tensor], torch.Tensor], volume: torch.Tensor) -> torch.Tensor:
         return whole(part, volume) if tile is None else in_tiles(part, volume, tile, tile // 2)
 
     half = has_fast_half(field.device) if half is None else half
-    with torch.autocast(field.device.type, torch.bfloat16, enabled=half), _ticking(network, tile, progress):
-        chi = network(f, w, kernel, spectrum, apply)[-1][0, 0]
+    listening = _ticking(network, tile is not None, progress)
+    with torch.autocast(field.device.type, torch.bfloat16, enabled=half), listening as tick:
+        chi = network(f, w, kernel, spectrum, apply, tick=tick)[-1][0, 0]
     x, y, z = field.shape
-    return chi[:x, :y, :z].float()
+    return chi[:x, :y, :z].float().to(home)
 
 
 @contextlib.contextmanager
-def _ticking(network: nn.Module, tile: int | None, progress: Callable[[float], None] | None) -> Iterator[None]:
-    """Call `progress` after every convolution: often enough to cancel, whatever the network."""
-    parts = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d)]
-    if progress is None or not parts:
-        yield
+def _ticking(network: nn.Module, tiled: bool, progress: Callable[[float], None] | None) -> Iterator[Callable[[], None]]:
+    """Gives what the network is to call after every piece of physics; every convolution calls it by itself.
+
+    That is often enough to cancel, whatever the network.
+    """
+    if progress is None:
+        yield silent
         return
+    parts = [part for part in network.modules() if isinstance(part, nn.Conv3d | nn.ConvTranspose3d)]
+    config = getattr(network, "config", None)
+    steps = int(getattr(config, "steps", 1))
+    expected = (len(parts) + 2) * steps + int(getattr(config, "start_steps", 0))
     done = 0
-    expected = len(parts) * max(1, int(getattr(getattr(network, "config", None), "steps", 1)))
 
     def tick(*_: Any) -> None:
         nonlocal done
         done += 1
-        progress(done / expected if tile is None else 1 - math.exp(-done / (8 * expected)))
+        progress(1 - math.exp(-done / (8 * expected)) if tiled else min(done / expected, 1.0))
 
     hooks = [part.register_forward_hook(tick) for part in parts]
     try:
-        yield
+        yield tick
     finally:
         for hook in hooks:
             hook.remove()
@@ -240,15 +257,12 @@ def _resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor
     return functional.interpolate(volume[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def _rungs(grid: Grid, device: torch.device) -> list[str]:
-    """The ladder, from the first rung that the free memory is predicted to hold."""
-    voxels = math.prod(n + FACTOR for n in grid.shape)
+def _rungs(grid: Grid, device: torch.device) -> tuple[str, ...]:
+    """The ladder from where the free memory is predicted to hold it; the CPU is a rung only for those above it."""
+    ladder = RUNGS if device.type != "cpu" else RUNGS[:2]
     free = _free_memory(device)
-    names = list(BYTES_PER_VOXEL)
-    for index, name in enumerate(names):
-        if free is None or voxels * BYTES_PER_VOXEL[name] < free:
-            return names[index:]
-    return names[-1:]
+    needed = BYTES_PER_VOXEL * math.prod(n + FACTOR for n in grid.shape)
+    return ladder if free is None or needed < free else ladder[1:]
 
 
 def _free_memory(device: torch.device) -> float | None:

@@ -5,13 +5,14 @@ Yoon et al. 2018, doi:10.1016/j.neuroimage.2018.06.030: field in, χ out, both s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from ..physics.fourier import Spectrum
-from .unrolled import Apply, whole
+from .unrolled import Apply, silent, whole
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class UNet(nn.Module):
         kernel: torch.Tensor,
         spectrum: Spectrum,
         apply: Apply = whole,
+        start: torch.Tensor | None = None,
+        tick: Callable[[], None] = silent,
     ) -> list[torch.Tensor]:
-        """χ in ppm, one map (B, 1, X, Y, Z), from the field in ppm; the same call as `Unrolled`."""
+        """χ in ppm, one map (B, 1, X, Y, Z), from the field in ppm; called as `Unrolled` is; `start` is unused."""
         config = self.config
         mask = (weight > 0).to(field.dtype)
         x = field / config.field_std_ppm
@@ -77,6 +80,7 @@ class UNet(nn.Module):
             closed = mask * spectrum.from_k(kernel / (kernel * kernel + config.mu) * spectrum.to_k(field))
             closed = closed / config.chi_std_ppm
             x = torch.cat([x, closed], 1)
+        tick()
         chi = (closed + apply(self._convolved, x).float()) * config.chi_std_ppm * mask
         return [chi]
 

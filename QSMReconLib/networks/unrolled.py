@@ -32,6 +32,10 @@ def whole(part: Callable[[torch.Tensor], torch.Tensor], volume: torch.Tensor) ->
     return part(volume)
 
 
+def silent() -> None:
+    """Called once for every piece of work that is done, where nobody listens."""
+
+
 @dataclass(frozen=True)
 class UnrolledConfig:
     """Architecture: CNN steps, channels of the three levels (the first at half resolution), whether steps share it."""
@@ -88,6 +92,7 @@ def total_variation(
     spectrum: Spectrum,
     strength: torch.Tensor,
     iterations: int,
+    tick: Callable[[], None] = silent,
 ) -> torch.Tensor:
     """χ (B, 1, X, Y, Z) of least ½‖W(f - D∗χ)‖² + strength·‖∇χ‖₁, zero where W is, after a few steps of ADMM.
 
@@ -120,6 +125,7 @@ def total_variation(
         k = kernel * torch.fft.rfftn(filled, dim=(-3, -2, -1)) + rho * torch.fft.rfftn(wanted, dim=(-3, -2, -1))
         k = k / (kernel * kernel + rho * prior)
         chi = torch.fft.irfftn(k, s=box, dim=(-3, -2, -1))
+        tick()
         if index + 1 == iterations:
             break
         filled = measured + (1 - squared) * torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
@@ -226,37 +232,46 @@ class Unrolled(nn.Module):
         spectrum: Spectrum,
         apply: Apply = whole,
         start: torch.Tensor | None = None,
+        tick: Callable[[], None] = silent,
     ) -> list[torch.Tensor]:
         """χ in ppm after every step, (B, 1, X, Y, Z) each, from the field in ppm and its weight, 0..1 and 0 outside.
 
         `kernel` broadcasts over (B, 1, PX, PY, PZ // 2 + 1). Sizes of the volumes must be multiples of `multiple`.
-        `start`, where given, is what `start` returns for the same input.
+        `start`, where given, is what `start` returns for the same input; `tick` is called after every piece of physics.
         """
         mask = (weight > 0).to(field.dtype)
         scale, noise = _scale_and_noise(field, weight, mask)
         f, squared = field / scale, weight * weight
-        chi = self.start(field, weight, kernel, spectrum) / scale if start is None else start / scale
+        chi = (self.start(field, weight, kernel, spectrum, tick) if start is None else start) / scale
         level = torch.log(noise + 0.01)
         found = []
         for step in range(self.config.steps):
             mu = torch.exp(self.mu_at_unit_noise[step] + self.mu_slope[step] * level)
             missing = squared * (f - spectrum.from_k(kernel * spectrum.to_k(chi)))
+            tick()
             update = mask * spectrum.from_k(kernel / (kernel * kernel + mu) * spectrum.to_k(missing))
             chi = chi + torch.sigmoid(self.trust_at_unit_noise[step] + self.trust_slope[step] * level) * update
+            tick()
             seen = torch.cat([0.2 * chi, update, missing, weight], 1)
             chi = chi + mask * apply(self._denoiser(step, level.flatten()), seen).float()
             found.append(chi * scale)
         return found
 
     def start(
-        self, field: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, spectrum: Spectrum
+        self,
+        field: torch.Tensor,
+        weight: torch.Tensor,
+        kernel: torch.Tensor,
+        spectrum: Spectrum,
+        tick: Callable[[], None] = silent,
     ) -> torch.Tensor:
         """The map (B, 1, X, Y, Z) in ppm from which the steps set out; nothing in it is learned."""
         with torch.no_grad():
             mask = (weight > 0).to(field.dtype)
             scale, noise = _scale_and_noise(field, weight, mask)
             strength = 0.015 + 0.07 * noise.clamp(max=1.0)
-            chi = total_variation(field / scale, weight * weight, kernel, spectrum, strength, self.config.start_steps)
+            steps = self.config.start_steps
+            chi = total_variation(field / scale, weight * weight, kernel, spectrum, strength, steps, tick)
             return chi * mask * scale
 
     def _denoiser(self, step: int, noise: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -87,7 +87,7 @@ def test_tiles_give_the_map_of_the_whole_volume_to_one_ppb(tiny: Tiny) -> None:
     field = 0.01 * torch.randn(96, 40, 104, generator=generator)
     mask = torch.ones_like(field)
     grid = _grid((96, 40, 104))
-    whole = reconstruct(network, card, field, mask, grid, rung="whole volume", half=False)
+    whole = reconstruct(network, card, field, mask, grid, rung="the whole volume", half=False)
     tiled = reconstruct(network, card, field, mask, grid, rung="tiles of 64 voxels", half=False)
     assert float((whole.chi_ppm - tiled.chi_ppm).abs().max()) < 1e-3
     assert any("tiles of 64" in note for note in tiled.notes)
