@@ -29,11 +29,9 @@ LARGEST_ML = 2600.0
 """More than any brain with the fluid and the meninges around it."""
 
 
-def scan_quality(
-    phase_rad: torch.Tensor, magnitude: torch.Tensor, echo_times_s: Sequence[float], mask: torch.Tensor | None = None
-) -> torch.Tensor:
+def scan_quality(phase_rad: torch.Tensor, magnitude: torch.Tensor, echo_times_s: Sequence[float]) -> torch.Tensor:
     """How far the phase (echo, X, Y, Z) of a voxel agrees with its neighbours', 0 to 1: near 0 in air."""
-    everywhere = torch.ones_like(magnitude[0]) if mask is None else mask
+    everywhere = torch.ones_like(magnitude[0])
     if len(echo_times_s) == 1:
         return quality_map(edge_weights(phase_rad[0], magnitude[0], everywhere))
     ratio = echo_times_s[1] / echo_times_s[0]
@@ -180,11 +178,11 @@ class AutoMask(Stage):
         magnitude = gre.magnitude.square().mean(0).sqrt()
         voxel = gre.grid.voxel_size_mm
         mask = auto_mask(magnitude, quality, voxel, self.brightness, self.neck_mm, self.peel_mm, runtime.progress)
-        if not bool(mask.any()):
+        trimmed = trim_by_quality(mask, quality, voxel, self.min_quality)
+        if not bool(trimmed.any()):
             raise InputError(
                 "No brain was found in the magnitude images: look whether they show one, or give a mask with --mask."
             )
-        trimmed = trim_by_quality(mask, quality, voxel, self.min_quality)
         volume_ml = float(trimmed.sum()) * voxel[0] * voxel[1] * voxel[2] / 1000
         doubt = "; it may hold scalp or neck" if volume_ml > LARGEST_ML else ""
         runtime.note(f"The brain mask was made from the magnitude and holds {volume_ml:.0f} ml{doubt}: look at it.")
