@@ -66,11 +66,11 @@ class QSMReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.window = Window(self.ui, self.logic, HERE / "Resources")
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.enter)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
-        self.addObserver(scene, scene.NodeAddedEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.NodeRemovedEvent, self.onSceneChanged)
-        self.onSceneEndImport(None, None)
+        self.addObserver(scene, scene.NodeAddedEvent, self.window.refresh_soon)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.window.refresh_soon)
+        self.onSceneEndImport()
 
     def cleanup(self):
         """The application ends or the module is reloaded."""
@@ -79,8 +79,8 @@ class QSMReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.window.cleanup()
         self.removeObservers()
 
-    def enter(self):
-        """The module is opened."""
+    def enter(self, caller=None, event=None):
+        """The module is opened, or the scene was closed: both may have brought another parameter node."""
         self.setParameterNode(self.logic.getParameterNode())
 
     def exit(self):
@@ -91,28 +91,20 @@ class QSMReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.window.scene_closes()
         self.setParameterNode(None)
 
-    def onSceneEndClose(self, caller, event):
-        """An empty scene has its own parameter node."""
-        self.setParameterNode(self.logic.getParameterNode())
-
-    def onSceneEndImport(self, caller, event):
+    def onSceneEndImport(self, caller=None, event=None):
         """A scene was read, perhaps with choices of its own."""
-        self.setParameterNode(self.logic.getParameterNode())
+        self.enter()
         self.window.scene_loaded()
-
-    def onSceneChanged(self, caller, event):
-        """Volumes have come or gone."""
-        self.window.refresh_soon()
 
     def setParameterNode(self, parameterNode):
         """Bind the widgets to this parameter node and follow it; None lets go of the last one."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onSceneChanged)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh_soon)
         self._parameterNode = parameterNode
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.onSceneChanged)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh_soon)
         self.window.set_parameters(parameterNode)
 
 
@@ -144,8 +136,8 @@ class QSMReconTest(ScriptedLoadableModuleTest):
     """The self-test of the module, inside Slicer."""
 
     def runTest(self):
-        """Import every room and make an empty panel's worth of state."""
-        slicer.mrmlScene.Clear()
+        """The simulated head from sample data to maps, as far as what is installed allows."""
         from QSMReconUI import selftest
 
-        selftest.run(self, QSMReconLogic())
+        slicer.mrmlScene.Clear()
+        selftest.run(self, QSMReconLogic(), HERE / "Resources")

@@ -21,10 +21,8 @@ class PipelinePanel(Panel):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._problem = ""
+        self._fill()
         combo = self.ui.pipelineComboBox
-        for index, (name, pipeline) in enumerate(library_pipelines().items()):
-            combo.addItem(name)
-            combo.setItemData(index, pipeline.description, qt.Qt.ToolTipRole)
         combo.currentTextChanged.connect(self._pipeline_chosen)
         self.ui.resetButton.clicked.connect(self._reset)
         self.ui.outputBrowseButton.clicked.connect(self._browse)
@@ -53,6 +51,7 @@ class PipelinePanel(Panel):
     @guarded
     def refresh(self) -> None:
         """Show the recipe."""
+        self._problem = "The pipelines cannot be read."
         recipe = self.recipe()
         self.form.show(recipe)
         combo = self.ui.pipelineComboBox
@@ -68,6 +67,12 @@ class PipelinePanel(Panel):
         show_sentence(self.ui.optionErrorLabel, self._problem, "error")
         self.ui.optionErrorLabel.setVisible(bool(self._problem))
         self.ui.resetButton.setEnabled(recipe.changed)
+
+    @guarded
+    def _fill(self) -> None:
+        for index, (name, pipeline) in enumerate(library_pipelines().items()):
+            self.ui.pipelineComboBox.addItem(name)
+            self.ui.pipelineComboBox.setItemData(index, pipeline.description, qt.Qt.ToolTipRole)
 
     @guarded
     def _pipeline_chosen(self, name: str) -> None:

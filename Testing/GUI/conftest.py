@@ -41,12 +41,8 @@ class FakeProcess:
         self.code: int | None = None
         self.stopped = self.killed = False
         self.obeys = True
-
-    @property
-    def job(self) -> dict[str, Any]:
-        """The job.json it was given."""
-        path = next(Path(word) for word in self.command if word.endswith("job.json"))
-        return json.loads(path.read_text("utf-8"))
+        job = folder / "job.json"
+        self.job: dict[str, Any] = json.loads(job.read_text("utf-8")) if job.exists() else {}
 
     def say(self, **event: Any) -> None:
         """Write an event."""
