@@ -19,7 +19,10 @@ def gradient(volume: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tens
 
 def divergence(vectors: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
     """Backward differences of (3, X, Y, Z), summed: (X, Y, Z). It is the negative of the adjoint of `gradient`."""
-    parts = [(vector - vector.roll(1, axis)) / size for axis, (vector, size) in enumerate(zip(vectors, voxel_size_mm, strict=True))]
+    parts = [
+        (vector - vector.roll(1, axis)) / size
+        for axis, (vector, size) in enumerate(zip(vectors, voxel_size_mm, strict=True))
+    ]
     return parts[0] + parts[1] + parts[2]
 
 

@@ -53,6 +53,11 @@ class Spectrum:
         x, y, z = self.shape
         return torch.fft.irfftn(spectrum, s=self.padded, dim=(-3, -2, -1))[..., :x, :y, :z]
 
+    @property
+    def uncut(self) -> Spectrum:
+        """The same transform for volumes that fill the padded box."""
+        return Spectrum(self.padded, self.padded, self.voxel_size_mm)
+
     def mean(self, spectrum: torch.Tensor) -> float:
         """The mean over the whole of k of a real, symmetric half-spectrum."""
         weight = torch.full((spectrum.shape[-1],), 2.0, dtype=torch.float64, device=spectrum.device)

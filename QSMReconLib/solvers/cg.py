@@ -1,0 +1,69 @@
+"""Conjugate gradients for symmetric positive semi-definite operators.
+
+Hestenes and Stiefel 1952, doi:10.6028/jres.049.044.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .._lazy import torch
+
+Operator = Callable[["torch.Tensor"], "torch.Tensor"]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where an iteration ended: after how many steps, with what relative residual ‖b - Ax‖/‖b‖."""
+
+    value: torch.Tensor
+    iterations: int
+    residual: float
+
+
+def conjugate_gradients(
+    apply: Operator,
+    rhs: torch.Tensor,
+    *,
+    iterations: int,
+    tolerance: float = 0.0,
+    start: torch.Tensor | None = None,
+    precondition: Operator | None = None,
+    callback: Callable[[int, float], None] | None = None,
+) -> Solution:
+    """Solve A·x = b for x of any shape; `apply` is A and must return a tensor of its own.
+
+    Ends after `iterations` or when ‖b - Ax‖ <= `tolerance`·‖b‖. `start` is a first guess (not changed), `precondition`
+    an approximate inverse of A, symmetric and positive. `callback(done, residual)` follows each step and may raise.
+    """
+    length = float(rhs.norm())
+    if start is None:
+        value, rest = torch.zeros_like(rhs), rhs.clone()
+    else:
+        value, rest = start.clone(), rhs - apply(start)
+    residual = float(rest.norm()) / length if length > 0 else 0.0
+    step = rest if precondition is None else precondition(rest)
+    direction = step.clone()
+    power = _dot(rest, step)
+    done = 0
+    while done < iterations and residual > tolerance and power > 0:
+        image = apply(direction)
+        curvature = _dot(direction, image)
+        if not curvature > 0:  # the direction lies in the null space: rounding is all that is left
+            break
+        length_of_step = power / curvature
+        value.add_(direction, alpha=length_of_step)
+        rest.sub_(image, alpha=length_of_step)
+        step = rest if precondition is None else precondition(rest)
+        previous, power = power, _dot(rest, step)
+        direction.mul_(power / previous).add_(step)
+        residual = float(rest.norm()) / length
+        done += 1
+        if callback is not None:
+            callback(done, residual)
+    return Solution(value, done, residual)
+
+
+def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float(torch.dot(one.reshape(-1), other.reshape(-1)))
