@@ -15,7 +15,7 @@ from QSMReconLib.pipeline import Pipeline
 from .job import Outcome, Progress
 from .recipe import Recipe, library_pipelines
 from .reconstruction import Reconstruction, Request, new_scratch
-from .scan import PARTS, Echo, chosen, guess, problems, scan_name, volumes_of
+from .scan import ECHO_TIMES, PART, PARTS, Echo, chosen, echo_times, guess, problems, scan_name, volumes_of
 
 Callback = Callable[["dict[str, Any] | None", str], None]
 """Called once, with the nodes by name and "", or with None and the sentence that says what went wrong."""
@@ -41,10 +41,10 @@ def run(
     """Reconstruct volumes of the scene.
 
     `volumes` is `{"magnitude": [...], "phase": [...]}` (or real and imag; spin_echo too) with a node, several nodes, or
-    a sequence each; or a plain list where names, sidecars or DICOM tags tell which is which. `echoTimes` in seconds and
-    `fieldStrength` in tesla are read from there too where they are left out. `pipeline` is the name of one,
-    `options={"tkd.threshold": 0.15}` changes its options, `mask` is a segmentation, `output` a folder in which the
-    files stay. `progress(stage, fraction)` is called as the work goes on.
+    a sequence each; or a plain list where the module's table, names, sidecars or DICOM tags tell which is which.
+    `echoTimes` of the gradient echoes in seconds and `fieldStrength` in tesla come from there where they are left out.
+    `pipeline` is the name of one, `options={"tkd.threshold": 0.15}` changes its options, `mask` is a segmentation,
+    `output` a folder in which the files stay. `progress(stage, fraction)` is called as the work goes on.
 
     Without `callback` this waits, letting the application live on, and returns the nodes by their BIDS names
     ("Chimap", "R2starmap", …). With it, it returns at once (what it returns can be stopped by `.run.cancel()`), and
@@ -139,7 +139,7 @@ def _rows(volumes: Any, echo_times_s: Sequence[float] | None) -> tuple[list[Echo
             )
         named = [(part, node) for part, nodes in volumes.items() for node in _as_list(nodes)]
     else:
-        named = [(guess(node).part, node) for node in _as_list(volumes)]
+        named = [(node.GetAttribute(PART) or guess(node).part, node) for node in _as_list(volumes)]
         for part, node in named:
             if not part:
                 raise InputError(
@@ -150,7 +150,7 @@ def _rows(volumes: Any, echo_times_s: Sequence[float] | None) -> tuple[list[Echo
     for part, node in named:
         part = "imag" if part == "imaginary" else part
         known, count = guess(node), len(volumes_of(node))
-        times = known.echo_times_s
+        times = echo_times(node.GetAttribute(ECHO_TIMES) or "") or known.echo_times_s
         if echo_times_s is not None and part != "spin_echo":
             times = tuple(echo_times_s)[used[part] : used[part] + count]
         used[part] += count

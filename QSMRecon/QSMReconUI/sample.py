@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from .exchange import read_nifti
 from .files import scans_in
 from .job import Run, library_command
 from .reconstruction import new_scratch
-from .scan import assign
+from .scan import assign, bare_name
 
 NAME = "QSMReconHead"
 TITLE = "QSM head (simulated)"
@@ -47,11 +48,11 @@ def load_head() -> list[Any]:
     outcome = run.wait(slicer.app.processEvents)
     if outcome.kind != "done":
         raise RuntimeError(f"{outcome.sentence} Is QSMRecon set up? See its Set-up section.")
-    (scan,) = scans_in(folder)
     volumes = []
-    for echo in scan.rows({}):
+    for echo in scans_in(folder)[0].rows({}):
         voxels, affine = read_nifti(echo.source)
-        node = slicer.util.addVolumeFromArray(voxels, affine, slicer.mrmlScene.GenerateUniqueName(echo.name))
+        node = slicer.util.addVolumeFromArray(voxels, affine, slicer.mrmlScene.GenerateUniqueName(bare_name(echo.name)))
         assign(node, echo.part, echo.echo_times_s)
         volumes.append(node)
+    shutil.rmtree(run.folder, ignore_errors=True)
     return volumes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ def run(case: Any, logic: Any, resources: Path) -> None:
     case.delayDisplay("The library is found by a child process")
     child = Run(library_command("stages", "--json"), new_scratch())
     child.start()
-    assert child.wait(slicer.app.processEvents).kind == "done", child.wait().details
+    outcome = child.wait(slicer.app.processEvents)
+    shutil.rmtree(child.folder, ignore_errors=True)
+    assert outcome.kind == "done", outcome.details
     missing = [str(package) for package in needed(resources / "requirements.txt") if not package.fits]
     if missing:
         case.delayDisplay(f"Not set up ({', '.join(missing)}): nothing can be reconstructed here")
@@ -34,11 +37,8 @@ def run(case: Any, logic: Any, resources: Path) -> None:
     scan = chosen(rows(slicer.mrmlScene))
     assert not list(problems(scan, 3.0))
     case.delayDisplay("It is reconstructed")
-    by_part: dict[str, list[Any]] = {}
-    for echo in scan:
-        by_part.setdefault(echo.part, []).append(echo.source)
     name = PIPELINE if PIPELINE in library_pipelines() else None
-    nodes = logic.run(by_part, [echo.echo_times_s[0] for echo in scan if echo.part == "magnitude"], 3.0, name)
+    nodes = logic.run([echo.source for echo in scan], fieldStrength=3.0, pipeline=name)
     chi = slicer.util.arrayFromVolume(nodes["Chimap"])
     assert np.isfinite(chi).all()
     assert 0.005 < chi[chi != 0].std() < 0.2
