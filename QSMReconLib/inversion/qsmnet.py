@@ -29,6 +29,7 @@ def flipped_views(
     noise_ppm: torch.Tensor | None = None,
     count: int = 8,
     progress: Callable[[float], None] | None = None,
+    distrust: float = 3.0,
 ) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
     """Mean and standard deviation (ppm, times the card's factor) of χ over `count` mirrored views, and the notes."""
     from ..networks.runner import reconstruct
@@ -38,7 +39,7 @@ def flipped_views(
     notes: tuple[str, ...] = ()
     for index, axes in enumerate(FLIPS[:count]):
         inner = None if progress is None else _part(progress, index, count)
-        made = reconstruct(network, card, field_ppm, mask, grid, noise_ppm, inner, mirrored=axes)
+        made = reconstruct(network, card, field_ppm, mask, grid, noise_ppm, inner, mirrored=axes, distrust=distrust)
         chi = made.chi_ppm
         total, square, notes = total + chi, square + chi * chi, made.notes
     mean = total / count
@@ -71,6 +72,13 @@ class QsmNet(Stage):
     """
 
     network: str = option("qsmnet-phys", "Which trained network", choices=networks())
+    distrust: float = option(
+        3.0,
+        "Voxels whose field no map explains, beyond this many σ, count less (0: all count the same)",
+        unit="σ",
+        ge=0.0,
+        le=20.0,
+    )
     data_consistency: str = option(
         "off", "A last step towards the measured field, as strong as its noise allows", choices=("off", "noise")
     )
@@ -95,9 +103,11 @@ class QsmNet(Stage):
             runtime.progress(0.02 + 0.9 * fraction)
 
         if self.uncertainty == "flips":
-            chi, std, notes = flipped_views(network, card, field, mask, local.grid, sigma, progress=progress)
+            chi, std, notes = flipped_views(
+                network, card, field, mask, local.grid, sigma, progress=progress, distrust=self.distrust
+            )
         else:
-            made = reconstruct(network, card, field, mask, local.grid, sigma, progress)
+            made = reconstruct(network, card, field, mask, local.grid, sigma, progress, distrust=self.distrust)
             chi, notes = made.chi_ppm, made.notes
         for sentence in notes:
             runtime.note(sentence)

@@ -19,7 +19,7 @@ Tiny = tuple[Unrolled, Card, Path]
 def test_the_map_is_on_the_grid_and_inside_the_mask(tiny: Tiny, small_head: dict) -> None:
     network, card, _ = tiny
     local = small_head[LocalField]
-    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
+    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False, distrust=0.0)
     assert made.chi_ppm.shape == local.grid.shape
     assert torch.isfinite(made.chi_ppm).all()
     assert not made.chi_ppm[local.mask == 0].any()
@@ -99,7 +99,7 @@ def test_when_memory_is_short_the_next_rung_is_taken_and_said(
     network, card, _ = tiny
     local = small_head[LocalField]
     monkeypatch.setattr(runner, "_free_memory", lambda device: 1000.0)
-    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
+    made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False, distrust=0.0)
     assert made.notes == ("Memory is short: the network ran in tiles of 64 voxels, overlap-blended.",)
 
 
@@ -177,3 +177,23 @@ def test_the_data_step_is_the_closed_form_where_everything_is_measured() -> None
 
 def _grid(shape: tuple[int, int, int]) -> Grid:
     return Grid.centred(shape, (1.0, 1.0, 1.0), (0.0, 0.0, 1.0))
+
+
+def test_a_field_that_no_map_explains_counts_less_and_is_told(tiny: Tiny) -> None:
+    network, card, _ = tiny
+    grid = _grid((40, 48, 40))
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(1, 1, 8, 9, 8, generator=generator)
+    chi = 0.03 * torch.nn.functional.interpolate(coarse, grid.shape, mode="trilinear")[0, 0]
+    mask = torch.zeros(grid.shape)
+    mask[3:-3, 3:-3, 3:-3] = 1
+    field = Dipole.of(grid).field(chi * mask) * mask + 2e-4 * torch.randn(grid.shape, generator=generator) * mask
+    spoiled = field.clone()
+    spoiled[18:22, 20:23, 18:22:2] += 0.3
+    clean = reconstruct(network, card, field, mask, grid, half=False)
+    doubting = reconstruct(network, card, spoiled, mask, grid, half=False)
+    trusting = reconstruct(network, card, spoiled, mask, grid, half=False, distrust=0.0)
+    assert any("fits no map" in note for note in doubting.notes)
+    assert clean.notes == trusting.notes == ()
+    errors = [float((made.chi_ppm - clean.chi_ppm).norm()) for made in (doubting, trusting)]
+    assert errors[0] < 0.7 * errors[1]
