@@ -157,7 +157,8 @@ class Pdf(Stage):
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
         box = Box.around(mask.voxels)
         grid, field, inside = box.grid(total.grid), box.cut(total.field_ppm), box.cut(mask.voxels)
-        known = trust(inside, noise and box.cut(noise.noise_ppm), grid.voxel_size_mm, self.local_std_ppm)
+        sigma = None if noise is None else box.cut(noise.noise_ppm)
+        known = trust(inside, sigma, grid.voxel_size_mm, self.local_std_ppm)
         tell_erosion(inside, known.mask, "their field cannot be trusted", runtime)
         background = pdf(field, known.mask, grid, known.weight, self.iterations, runtime.progress)
         local = (field - background) * known.mask

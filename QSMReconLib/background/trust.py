@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._lazy import torch
-from ..errors import InputError
 from ..physics.smv import SphericalMean
 from ..runtime import Runtime
 
@@ -38,20 +37,16 @@ def trust(
     Near the sinuses the field is lost over whole regions that touch the edge: there the brain ends earlier. A bleed is
     an unreliable hole: its own field around it must stay, so it stays inside. The residual of a background fit is the
     local field (of `local_std_ppm`) and noise together, so data weighs 1/(local² + σ²). Without noise every voxel of
-    the mask counts alike. Raises InputError if nothing is left.
+    the mask counts alike.
     """
     inside = mask > 0
     if noise_ppm is None:
         return Trust(inside, inside.float())
-    if not bool(inside.any()):
-        raise InputError("The mask is empty: give a mask with the brain in it, or let one be made.")
     unreliable = inside & (noise_ppm > UNRELIABLE * noise_ppm[inside].median())
     lost = _flooded(~inside, unreliable)
     kept = inside & ~lost
     if bool((lost & inside).any()):
         kept = _without_slivers(kept, inside, voxel_size_mm)
-    if not bool(kept.any()):
-        raise InputError("No voxel of the field can be trusted: check the phase images, the echo times and the mask.")
     return Trust(kept, kept * local_std_ppm**2 / (local_std_ppm**2 + noise_ppm**2))
 
 

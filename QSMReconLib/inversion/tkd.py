@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .._lazy import torch
 from ..data import ChiMap, LocalField
+from ..physics.box import Box
 from ..physics.dipole import Dipole
 from ..runtime import Runtime
 from ..stage import Stage, option
@@ -39,6 +40,7 @@ class Tkd(Stage):
     correct: bool = option(False, "Undo the underestimation that truncation brings (Schweser et al. 2013)")
 
     def apply(self, local: LocalField, runtime: Runtime) -> ChiMap:
-        dipole = Dipole.of(local.grid, runtime.device)
-        chi = tkd(local.field_ppm, dipole, self.threshold, self.correct)
-        return ChiMap(local.grid, chi * local.mask, local.mask)
+        box = Box.around(local.mask)
+        field = box.cut(local.field_ppm)
+        chi = tkd(field, Dipole.of(box.grid(local.grid), field.device), self.threshold, self.correct)
+        return ChiMap(local.grid, box.paste(chi * box.cut(local.mask)), local.mask)

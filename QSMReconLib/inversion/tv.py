@@ -13,7 +13,6 @@ from ..runtime import Runtime
 from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
 from .weights import data_weight
-from .weights import data_weight
 
 COUPLING = 0.1
 """How strongly the field fitted to the data is bound to the field of χ. Values from 0.03 to 1 end at the same map; this
@@ -28,7 +27,6 @@ def tv(
     rho: float = 0.02,
     tolerance: float = 1e-3,
     iterations: int = 250,
-    isotropic: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> torch.Tensor:
     """χ in ppm over the padded box of `dipole` from a local field (X, Y, Z) in ppm.
@@ -58,7 +56,7 @@ def tv(
         measured, modelled = data_weight * field_ppm / trusted, coupling / trusted
         dual = torch.zeros_like(field_ppm)
     chi = field_ppm.new_zeros(spectrum.padded)
-    variation = TotalVariation.starting(chi, spectrum.voxel_size_mm, regularisation / rho, isotropic)
+    variation = TotalVariation.starting(chi, spectrum.voxel_size_mm, regularisation / rho)
     divergence = torch.zeros_like(chi)
     for iteration in range(iterations):
         chi_k = spectrum.to_k(divergence).mul_(inverse).add_(known) if iteration else known.clone()
@@ -89,48 +87,14 @@ def _padded(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:
 
 
 class Tv(Stage):
-    """Total variation by ADMM (Bilgic et al. 2014, doi:10.1002/mrm.25029), agreeing with the field where it is known.
-
-    Keeps edges and strong sources. The field counts inside its mask only, by its noise where that is known (Milovic et
-    al. 2018, doi:10.1002/mrm.27073); `inside_only` off is the method as first published.
-    """
-
-    regularisation: float = option(1e-4, "λ: how much variation counts against disagreement", ge=0, le=1)
-    inside_only: bool = option(True, "Let the field count where it is known, by its noise, and nowhere else")
-    isotropic: bool = option(False, "Length of the gradient rather than its components")
-    rho: float = option(0.02, "ρ: penalty of the splitting; decides the speed, not the result", ge=1e-6, le=10)
-    tolerance: float = option(1e-3, "Stop when χ changes by less than this share", ge=0, le=1)
-    iterations: int = option(40, "Stop after this many at the latest", ge=1, le=10_000)
-
-    def apply(self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
-        box = Box.around(local.mask)
-        inside = box.cut(local.mask)
-        known = data_weight(inside, noise and box.cut(noise.noise_ppm)) if self.inside_only else None
-        chi = tv(
-            box.cut(local.field_ppm).contiguous(),
-            Dipole.of(box.grid(local.grid), local.field_ppm.device),
-            self.regularisation,
-            known,
-            self.rho,
-            self.tolerance,
-            self.iterations,
-            self.isotropic,
-            runtime.progress,
-        )
-        x, y, z = inside.shape
-        return ChiMap(local.grid, box.paste(chi[:x, :y, :z] * inside), local.mask)
-
-
-class Tv(Stage):
     """Total-variation regularised inversion by ADMM (Bilgic et al. 2014, doi:10.1002/mrm.25029).
 
     Keeps edges and suppresses streaks and noise. By default the field is unknown outside the mask, and noisy voxels
     count less; with `masked` off it is zero there and known everywhere alike, as published.
     """
 
-    regularisation: float = option(2e-4, "Weight λ of the total variation; larger is smoother", ge=1e-7, le=0.1)
+    regularisation: float = option(1e-4, "Weight λ of the total variation; larger is smoother", ge=1e-7, le=0.1)
     masked: bool = option(True, "Treat the field as unknown outside the mask, and weigh it by its noise")
-    isotropic: bool = option(True, "Measure gradients by their length (otherwise along each axis, as published)")
     rho: float = option(0.02, "Penalty of the splitting: changes the speed, hardly the result", ge=1e-5, le=10)
     tolerance: float = option(0.01, "Stop when χ changes by less than this fraction", ge=1e-6, le=0.5)
     iterations: int = option(100, "Iterations at most", ge=1, le=2000)
@@ -138,7 +102,7 @@ class Tv(Stage):
     def apply(self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
         box = Box.around(local.mask)
         inside, field = box.cut(local.mask) > 0, box.cut(local.field_ppm)
-        weight = data_weight(inside, noise and box.cut(noise.noise_ppm)) if self.masked else None
+        weight = data_weight(inside, None if noise is None else box.cut(noise.noise_ppm)) if self.masked else None
         chi = tv(
             field,
             Dipole.of(box.grid(local.grid), field.device),
@@ -147,7 +111,6 @@ class Tv(Stage):
             self.rho,
             self.tolerance,
             self.iterations,
-            self.isotropic,
             runtime.progress,
         )
         x, y, z = box.shape

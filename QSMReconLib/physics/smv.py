@@ -14,8 +14,8 @@ from .._lazy import torch
 from ..errors import InputError
 from .fourier import Spectrum
 
-SAMPLES = 9
-"""Points per axis that decide how much of a voxel lies in the sphere."""
+SAMPLES = 120
+"""Points per axis that decide how much of each voxel lies in the sphere; 3 to 9 of them in a voxel."""
 
 
 def sphere_kernel(radius_mm: float, voxel_size_mm: Sequence[float]) -> torch.Tensor:
@@ -30,22 +30,22 @@ def sphere_kernel(radius_mm: float, voxel_size_mm: Sequence[float]) -> torch.Ten
             f"A sphere of {radius_mm:g} mm radius does not reach the next voxel, {max(voxel_size_mm):g} mm away; "
             "choose a larger radius."
         )
-    inside = torch.zeros(())
+    x, y, z = sizes = [2 * int(radius_mm / size + 0.5) + 1 for size in voxel_size_mm]
+    fine = min(9, max(3, SAMPLES // max(sizes)))
+    squared = torch.zeros(())
     for axis, size in enumerate(voxel_size_mm):
-        reach = int(radius_mm / size + 0.5)
-        points = torch.arange((2 * reach + 1) * SAMPLES, dtype=torch.float64)
-        offset = ((points + 0.5) / SAMPLES - reach - 0.5) * size
-        inside = inside + (offset**2).reshape([-1 if other == axis else 1 for other in range(3)])
-    counts = (inside <= radius_mm**2).double()
-    x, y, z = (n // SAMPLES for n in counts.shape)
-    kernel = counts.reshape(x, SAMPLES, y, SAMPLES, z, SAMPLES).mean((1, 3, 5))
+        count = sizes[axis] * fine
+        # Whole numbers around 0 over one divisor: both sides are rounded alike.
+        offset = torch.arange(1 - count, count, 2, dtype=torch.float64) * (size / (2 * fine))
+        squared = squared + (offset**2).reshape([-1 if other == axis else 1 for other in range(3)])
+    inside = (squared <= radius_mm**2).double()
+    kernel = inside.reshape(x, fine, y, fine, z, fine).mean((1, 3, 5))
     kernel = kernel / kernel.sum()
     moments = []
     for axis, size in enumerate(voxel_size_mm):
-        n = kernel.shape[axis]
-        steps = (torch.arange(n, dtype=torch.float64) - n // 2) * size
+        steps = (torch.arange(sizes[axis], dtype=torch.float64) - sizes[axis] // 2) * size
         moments.append(float((kernel.sum([other for other in range(3) if other != axis]) * steps**2).sum()))
-    middle = [n // 2 for n in kernel.shape]
+    middle = [n // 2 for n in sizes]
     for axis, size in enumerate(voxel_size_mm):
         extra = (max(moments) - moments[axis]) / (2 * size**2)
         kernel[tuple(middle)] -= 2 * extra
@@ -87,7 +87,7 @@ class SphericalMean:
         """Spheres of `radius_mm`. A `spectrum` can be shared by several radii if it is padded for the largest."""
         kernel = sphere_kernel(radius_mm, voxel_size_mm)
         spectrum = spectrum or Spectrum.of(shape, voxel_size_mm, radius_mm + max(voxel_size_mm))
-        return cls(spectrum, kernel_spectrum(kernel, spectrum, device), (kernel > 0).double())
+        return cls(spectrum, kernel_spectrum(kernel, spectrum, device), (kernel != 0).double())
 
     def __call__(self, volume: torch.Tensor) -> torch.Tensor:
         """The spherical mean around every voxel."""

@@ -1,8 +1,8 @@
 """The total variation's half of an ADMM iteration, computed slab by slab.
 
-The split z = ∇x with the scaled dual u needs, from one iteration to the next, u alone: with v = ∇x + u, u becomes the
-projection of v onto |u| <= threshold and the other half wants div(z - u) = div(v - 2u). Slabs small enough for the
-processor's cache cut the traffic to memory, which is what such an iteration waits for.
+The split z = ∇x with the scaled dual u needs, from one iteration to the next, u alone: with v = ∇x + u, u becomes v
+clamped to ±threshold, and the other half wants div(z - u) = div(v - 2u). Slabs small enough for the processor's cache
+cut the traffic to memory, which is what such an iteration waits for.
 """
 
 from __future__ import annotations
@@ -23,19 +23,12 @@ class TotalVariation:
     dual: torch.Tensor
     voxel_size_mm: tuple[float, float, float]
     threshold: float
-    isotropic: bool = False
 
     @classmethod
-    def starting(
-        cls,
-        like: torch.Tensor,
-        voxel_size_mm: Sequence[float],
-        threshold: float,
-        isotropic: bool = False,
-    ) -> TotalVariation:
+    def starting(cls, like: torch.Tensor, voxel_size_mm: Sequence[float], threshold: float) -> TotalVariation:
         """With the dual at zero, for volumes `like` (X, Y, Z). `threshold` is λ/ρ, per mm."""
         x, y, z = voxel_size_mm
-        return cls(like.new_zeros((3, *like.shape)), (x, y, z), threshold, isotropic)
+        return cls(like.new_zeros((3, *like.shape)), (x, y, z), threshold)
 
     def step(self, volume: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Update the dual for `volume` (X, Y, Z) and return div(z - u) in `out`."""
@@ -44,13 +37,13 @@ class TotalVariation:
         (hx, hy, hz), carried = self.voxel_size_mm, None
         for first in range(0, planes, thickness):
             slab = volume[first : first + thickness]
-            after = volume[(first + thickness) % planes if first + thickness < planes else 0][None]
+            after = volume[first + thickness if first + thickness < planes else 0][None]
             dual = self.dual[:, first : first + thickness]
             vx = torch.cat((slab[1:], after)).sub_(slab).div_(hx).add_(dual[0])
             vy = slab.roll(-1, 1).sub_(slab).div_(hy).add_(dual[1])
             vz = slab.roll(-1, 2).sub_(slab).div_(hz).add_(dual[2])
-            self._project((vx, vy, vz), dual)
             for v, u in zip((vx, vy, vz), dual, strict=True):
+                torch.clamp(v, -self.threshold, self.threshold, out=u)
                 v.sub_(u, alpha=2.0)
             target = out[first : first + thickness]
             torch.sub(vz, vz.roll(1, 2), out=target).mul_(hy / hz)
@@ -64,13 +57,3 @@ class TotalVariation:
         if carried is not None:
             out[0].sub_(carried, alpha=1 / hx)
         return out
-
-    def _project(self, v: tuple[torch.Tensor, ...], dual: torch.Tensor) -> None:
-        if self.isotropic:
-            length = (v[0] ** 2).addcmul_(v[1], v[1]).addcmul_(v[2], v[2]).sqrt_()
-            scale = length.clamp_(min=self.threshold).reciprocal_().mul_(self.threshold)
-            for component, u in zip(v, dual, strict=True):
-                torch.mul(component, scale, out=u)
-        else:
-            for component, u in zip(v, dual, strict=True):
-                torch.clamp(component, -self.threshold, self.threshold, out=u)
