@@ -139,9 +139,9 @@ def _artifact(
     kind = MAPS[name][0]
     inside = mask.voxels if isinstance(mask, Mask) else values != 0
     if kind in (LocalField, ChiMap):
-        return kind(grid, values * inside, inside)  # type: ignore[call-arg]
+        return kind(grid, values * inside, inside)
     if kind in (R2StarMap, R2Map, R2PrimeMap):
         if field_strength_t is None:
             raise InputError(f"--{name} needs --field-strength: relaxation rates mean little without it.")
-        return kind(grid, values, field_strength_t)  # type: ignore[call-arg]
+        return kind(grid, values, field_strength_t)
     return kind(grid, values)  # type: ignore[call-arg]

@@ -7,7 +7,6 @@ run that fails, is cancelled or is killed leaves no half-written file behind.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 import tempfile
@@ -110,7 +109,7 @@ def all_or_nothing(folder: Path) -> Iterator[Path]:
         for path in sorted(item for item in staging.rglob("*") if item.is_file()):
             target = folder / path.relative_to(staging)
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, target)
+            path.replace(target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

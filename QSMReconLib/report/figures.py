@@ -68,7 +68,7 @@ def slices(
     figure.subplots_adjust(0.005, 0.01, 0.925, 0.99, 0.02)
     bar = figure.colorbar(shown, cax=figure.add_axes((0.94, 0.15, 0.012, 0.7)))
     bar.ax.tick_params(colors=INK, labelsize=8)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.set_title("" if unit == "1" else unit, color=INK, fontsize=8)
     return figure
 

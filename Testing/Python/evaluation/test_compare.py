@@ -38,9 +38,10 @@ def folders(tmp_path):
         truth, "sub-a", Chimap=chi * brain, desc_local_fieldmap=local * brain, desc_total_fieldmap=total * brain,
         R2map=r2 * brain, R2primemap=r2prime * brain, desc_brain_mask=brain, dseg=labels.int(),
     )  # fmt: skip
+    jitter = torch.from_numpy(RNG.choice([-0.003, 0.0, 0.003], GRID.shape)).float()
     put(
         out, "sub-a_run-1", Chimap=(0.8 * chi + 0.01) * local_mask, desc_local_fieldmap=local * local_mask,
-        desc_total_fieldmap=(total + 0.1 + torch.from_numpy(RNG.choice([-0.003, 0.0, 0.003], GRID.shape)).float()) * brain, desc_brain_mask=brain,
+        desc_total_fieldmap=(total + 0.1 + jitter) * brain, desc_brain_mask=brain,
         desc_local_mask=local_mask, R2starmap=(r2 + r2prime + 1.5) * brain,
     )  # fmt: skip
     return out, truth, local_mask

@@ -43,8 +43,9 @@ def test_all_48_axis_orders_give_the_same_field(order: tuple[int, ...], signs: t
     def reorder(values: tuple[float, ...]) -> tuple[float, float, float]:
         return values[order[0]], values[order[1]], values[order[2]]
 
-    b0 = reorder(OBLIQUE)
-    there = Grid.centred(turn(noise(shape, 3)).shape, reorder(voxel), tuple(s * b for s, b in zip(signs, b0)))  # type: ignore[arg-type]
+    bx, by, bz = (sign * b for sign, b in zip(signs, reorder(OBLIQUE), strict=True))
+    nx, ny, nz = turn(noise(shape, 3)).shape
+    there = Grid.centred((nx, ny, nz), reorder(voxel), (bx, by, bz))
     here = Grid.centred(shape, voxel, OBLIQUE)
     chi = noise(shape, 3)
     expected = turn(Dipole.of(here, padding_mm=0).field(chi))
