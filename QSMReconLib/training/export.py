@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,27 @@ def named_config(name: str) -> TrainingConfig:
     return TrainingConfig.load(path)
 
 
-def export(checkpoint: Path, accuracy: Mapping[str, Any], folder: Path = FOLDER, factor: float = 1.0) -> Card:
+def export(
+    checkpoint: Path,
+    accuracy: Mapping[str, Any],
+    folder: Path = FOLDER,
+    factor: float = 1.0,
+    architecture: Mapping[str, Any] | None = None,
+) -> Card:
     """Write the averaged weights of `checkpoint` and their card, with the measured `accuracy`, under `folder`.
 
-    `factor` turns the spread over mirrored views into a standard error. Raises InputError where there is no checkpoint.
+    `factor` turns the spread over mirrored views into a standard error; `architecture` overrides options that need no
+    other weights, such as more iterations of the start. Raises InputError where there is no checkpoint.
     """
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = TrainingConfig.from_json(state["config"])
-    network = build(config.kind, config.architecture)
+    card = card_of(config, state["step"], accuracy, factor)
+    card = replace(card, architecture={**card.architecture, **(architecture or {})})
+    network = build(card.kind, card.architecture)
     network.load_state_dict(state["average"])
-    return save_network(network, card_of(config, state["step"], accuracy, factor), folder)
+    return save_network(network, card, folder)
 
 
 def card_of(config: TrainingConfig, step: int, accuracy: Mapping[str, Any], factor: float = 1.0) -> Card:

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from QSMReconLib.errors import InputError
+from QSMReconLib.networks.card import load_card, load_network
+from QSMReconLib.training.anatomy import Anatomy
+from QSMReconLib.training.config import TrainingConfig
+from QSMReconLib.training.export import CONFIGS, card_of, export, named_config
+from QSMReconLib.training.loop import Trainer
+from QSMReconLib.training.simulator import SimulatorConfig
+
+CONFIG = TrainingConfig(
+    name="tried",
+    architecture={"steps": 1, "channels": [8, 8, 8], "start_steps": 2},
+    simulator=SimulatorConfig(sizes=(16,)),
+    mixed_precision=False,
+)
+
+
+def test_a_checkpoint_becomes_a_network_with_a_card(tmp_path: Path, ball_anatomy: Anatomy) -> None:
+    trainer = Trainer(CONFIG, torch.device("cpu"), ball_anatomy)
+    trainer.train_step()
+    torch.save(trainer.state(), tmp_path / "checkpoint.pt")
+    export(tmp_path / "checkpoint.pt", {"head": {"nrmse": 12.0}}, tmp_path, 2.5, {"start_steps": 5})
+    card = load_card("tried", tmp_path)
+    assert card.accuracy == {"head": {"nrmse": 12.0}}
+    assert card.uncertainty_factor == 2.5
+    assert card.training["steps"] == 1
+    assert card.training["configuration"]["architecture"]["start_steps"] == 2
+    assert card.architecture["start_steps"] == 5
+    shipped = load_network(card, folder=tmp_path).state_dict()
+    kept = trainer.average.state_dict()
+    assert all(torch.allclose(shipped[name], kept[name], atol=1e-3) for name in kept)
+    with pytest.raises(InputError, match="no checkpoint"):
+        export(tmp_path / "nothing.pt", {}, tmp_path)
+
+
+def test_cards_say_what_the_simulator_drew() -> None:
+    assert card_of(CONFIG, 0, {}).voxel_mm[2] == (0.6, 3.5)
+    field_only = named_config("qsmnet")
+    card = card_of(field_only, 0, {})
+    assert card.grid_mm == 1.0
+    assert card.voxel_mm == ((1.0, 1.0),) * 3
+    assert card.max_tilt_deg == 0.0
+
+
+def test_trainings_go_by_name_or_file() -> None:
+    assert {path.stem for path in CONFIGS.glob("*.json")} == {"qsmnet", "qsmnet-phys"}
+    assert named_config("qsmnet-phys").kind == "unrolled"
+    assert named_config(str(CONFIGS / "qsmnet.json")).kind == "unet"
+    with pytest.raises(InputError, match="qsmnet-phys"):
+        named_config("qsmnot")
