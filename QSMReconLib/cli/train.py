@@ -1,0 +1,41 @@
+"""`qsmrecon train`: train a network on simulated heads."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..runtime import pick_device
+from .console import say
+
+
+def add_to(commands: Any) -> None:
+    """Add the command."""
+    added = commands.add_parser(
+        "train",
+        help="train a network on simulated heads",
+        description="Train a network; Ctrl-C ends it with a checkpoint from which --resume goes on. Needs the extra "
+        "qsmrecon[train].",
+    )
+    added.add_argument("name", metavar="NAME|FILE.json", help="a named configuration, or a file of one")
+    added.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="checkpoints and curves")
+    added.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps")
+    added.set_defaults(command=command)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Train, saying what each report says."""
+    from ..training.config import TrainingConfig
+    from ..training.export import named_config
+    from ..training.loop import train
+
+    config = TrainingConfig.load(Path(args.name)) if args.name.endswith(".json") else named_config(args.name)
+
+    def report(step: int, steps: int, text: str) -> None:
+        say(f"{step:>7} of {steps}  {text}")
+
+    checkpoint = train(config, args.output, args.resume, pick_device(args.device), report)
+    say(f"The newest checkpoint is {checkpoint}.")
+    return 0
