@@ -54,11 +54,11 @@ class StageForm:
         self._boxes, self.methods = [], []
         self.editors, self._labels = {}, {}
         for number, step in enumerate(steps):
-            box = qt.QGroupBox(step.stage.group)
+            box = qt.QGroupBox(f"{number + 1}  {step.stage.group}")
             rows = qt.QFormLayout(box)
             rows.addRow("method", self._method_editor(number, type(step.stage)))
             for option in type(step.stage).options():
-                label = qt.QLabel(option.name.replace("_", " "))
+                label = qt.QLabel(label_of(option))
                 label.setToolTip(describe(option))
                 self._labels[step.stage.name, option.name] = label
                 rows.addRow(label, self._row(step, option))
@@ -138,6 +138,11 @@ def wrong(stage: type[Stage], name: str, value: Any) -> str:
     except OptionError as error:
         return str(error)
     return ""
+
+
+def label_of(option: Option) -> str:
+    """An option's name as a person reads it; its unit stands behind the value."""
+    return option.name.removesuffix(f"_{option.unit.lower()}" if option.unit else "").replace("_", " ")
 
 
 def describe(option: Option) -> str:

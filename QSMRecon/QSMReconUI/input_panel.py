@@ -17,7 +17,19 @@ from QSMReconLib.io.scan import Finding
 from .files import FileScan, scans_in
 from .panel import Panel, Shared, as_list, guarded, set_visible
 from .reconstruction import Reconstruction, Request, new_scratch
-from .scan import PARTS, Echo, assign, chosen, echo_times, echo_times_text, find_echoes, problems, rows, scan_name
+from .scan import (
+    PARTS,
+    Echo,
+    assign,
+    chosen,
+    distinct,
+    echo_times,
+    echo_times_text,
+    find_echoes,
+    problems,
+    rows,
+    scan_name,
+)
 
 COLUMNS = ("Volume", "Is", "TE [ms]")
 POLL_MS = 100
@@ -51,7 +63,6 @@ class InputPanel(Panel):
         table.setColumnWidth(1, 105)
         table.setColumnWidth(2, 75)
         table.setWordWrap(False)
-        table.setTextElideMode(qt.Qt.ElideMiddle)  # The names of a scan's volumes differ at their ends.
         table.cellChanged.connect(self._echo_time_typed)
         self.ui.findButton.clicked.connect(self._find)
         self.ui.clearButton.clicked.connect(self._clear)
@@ -234,8 +245,9 @@ class InputPanel(Panel):
         table = self.ui.echoTable
         blocked = table.blockSignals(True)
         table.setRowCount(len(found))
+        titles = distinct([echo.name for echo in found])
         for row, echo in enumerate(found):
-            name = qt.QTableWidgetItem(echo.name)
+            name = qt.QTableWidgetItem(titles[row])
             name.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             name.setToolTip(echo.name)
             table.setItem(row, 0, name)

@@ -87,10 +87,11 @@ def guarded(method: Method) -> Method:
 
 
 def show_sentence(label: Any, text: str, level: str = "") -> None:
-    """Write a sentence into a label, coloured by the level of a finding."""
+    """Write a sentence into a label, coloured by the level of a finding; an empty one takes no room."""
     colour = COLOURS.get(level)
     escaped = html.escape(text).replace("\n", "<br>")
     label.setText(f'<span style="color:{colour}">{escaped}</span>' if colour else escaped)
+    set_visible(label, bool(text))
 
 
 def as_list(findings: Iterable[Any]) -> str:

@@ -65,7 +65,6 @@ class PipelinePanel(Panel):
         except OptionError as error:
             self._problem = str(error)
         show_sentence(self.ui.optionErrorLabel, self._problem, "error")
-        self.ui.optionErrorLabel.setVisible(bool(self._problem))
         self.ui.resetButton.setEnabled(recipe.changed)
 
     @guarded

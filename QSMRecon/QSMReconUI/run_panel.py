@@ -36,6 +36,7 @@ class RunPanel(Panel):
         self.ui.reportButton.clicked.connect(self._open_report)
         self.ui.detailsButton.setVisible(False)
         self.ui.reportButton.setVisible(False)
+        show_sentence(self.ui.statusLabel, "")
 
     @property
     def running(self) -> bool:

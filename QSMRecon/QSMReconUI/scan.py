@@ -25,6 +25,9 @@ RESULT = "QSMRecon.Map"
 BASE = "magnitude"
 """What `RESULT` says of an image that was loaded to look at maps on, not to be reconstructed."""
 
+SHORT = 8
+"""How many characters a table can spare for what all names begin with."""
+
 PARTS = {
     "": "–",
     "magnitude": "magnitude",
@@ -192,6 +195,13 @@ def scan_name(names: Sequence[str]) -> str:
         return "_".join(f"{key}-{value}" for key, value in entities.items() if key not in ("echo", "part"))
     common = re.sub(_TRAILING, "", _common_start(names), flags=re.IGNORECASE)
     return common.strip(" _-:") or "scan"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names without the long beginning that all of them share, so that a narrow table shows where they differ."""
+    shared = _common_start(names) if len(names) > 1 else ""
+    cut = max(shared.rfind(separator) for separator in "_ ") + 1
+    return [f"…{name[cut:]}" for name in names] if cut > SHORT else list(names)
 
 
 def bare_name(name: str) -> str:

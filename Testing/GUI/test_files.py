@@ -60,7 +60,7 @@ def open_folder(widget: Any, folder: Path) -> Any:
 def table(widget: Any) -> list[tuple[str, str, str]]:
     shown = widget.ui.echoTable
     return [
-        (shown.item(row, 0).text(), shown.cellWidget(row, 1).currentText, shown.item(row, 2).text())
+        (shown.item(row, 0).toolTip(), shown.cellWidget(row, 1).currentText, shown.item(row, 2).text())
         for row in range(shown.rowCount)
     ]
 

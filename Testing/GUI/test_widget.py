@@ -113,6 +113,16 @@ def test_echoes_are_found_by_their_names(widget: Any, echoes: list[Any]) -> None
     assert not any(node.GetAttribute("QSMRecon.Part") for node in echoes)
 
 
+def test_a_narrow_table_shows_where_names_differ(widget: Any) -> None:
+    for echo in (1, 2):
+        add_volume(f"sub-long_acq-qsm_echo-{echo}_part-mag_MEGRE")
+    pump(0.02)
+    assert [widget.ui.echoTable.item(index, 0).text() for index in (0, 1)] == [
+        "…echo-1_part-mag_MEGRE",
+        "…echo-2_part-mag_MEGRE",
+    ]
+
+
 def test_a_lone_magnitude_is_no_scan(widget: Any) -> None:
     node = add_volume("T1 mag")
     pump(0.02)

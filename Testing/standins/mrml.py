@@ -53,7 +53,11 @@ class Scene:
         logic.SetMRMLApplicationLogic(self.application)
         logic.SetMRMLScene(self.scene)
         self.slice_logics.AddItem(logic)
-        logic.AddSliceNode(name)
+        existing = self.scene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if existing is not None:
+            logic.SetSliceNode(existing)
+        else:
+            logic.AddSliceNode(name)
         logic.GetSliceNode().SetOrientation(orientation)
         return logic
 
@@ -75,7 +79,7 @@ class View:
 
     def __init__(self, scene: Scene, logic: slicer.vtkMRMLSliceLogic, size: tuple[int, int] = (500, 500)) -> None:
         self.logic = logic
-        logic.GetSliceNode().SetDimensions(*size, 1)
+        logic.ResizeSliceNode(*size)
         self.renderer = vtk.vtkRenderer()
         self.renderer.SetActiveCamera(vtk.vtkCamera())
         self.window = vtk.vtkRenderWindow()
