@@ -247,8 +247,9 @@ def _echo_time_problems(by_part: Mapping[str, list[Echo]]) -> Iterator[Finding]:
     for part, found in by_part.items():
         for echo in found:
             if len(echo.echo_times_s) != echo.count:
-                needs = "its echo time" if echo.count == 1 else f"its {echo.count} echo times, separated by spaces"
-                yield Finding("error", f"{echo.name} needs {needs}, in ms.")
+                several = f"needs its {echo.count} echo times in ms, separated by spaces."
+                what = "needs its echo time, in ms." if echo.count == 1 else several
+                yield Finding("error", f"{echo.name} {what}")
                 return
         times[part] = [time for echo in found for time in echo.echo_times_s]
         try:
