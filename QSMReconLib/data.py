@@ -272,3 +272,19 @@ class R2PrimeMap(Artifact):
     kind: ClassVar[str] = "R2′ map"
     r2prime_hz: torch.Tensor = field(metadata=volume("R2′", "Hz", "R2primemap", "r2prime", (0.0, 20.0)))
     field_strength_t: float
+
+
+@dataclass(frozen=True)
+class VesselMask(Artifact):
+    """The veins, whose decay says little of the tissue's iron."""
+
+    kind: ClassVar[str] = "vessel mask"
+    voxels: torch.Tensor = field(metadata=volume("Vessel mask", "1", "desc-vessels_mask", "vesselmask", (0.0, 1.0)))
+
+
+@dataclass(frozen=True)
+class CsfMask(Artifact):
+    """Cerebrospinal fluid in the ventricles: neither iron nor myelin, the natural zero of χ."""
+
+    kind: ClassVar[str] = "CSF mask"
+    voxels: torch.Tensor = field(metadata=volume("CSF mask", "1", "desc-csf_mask", "csfmask", (0.0, 1.0)))

@@ -11,6 +11,7 @@ import torch
 from QSMReconLib.data import (
     Artifact,
     ChiMap,
+    CsfMask,
     FieldNoise,
     GreData,
     Grid,
@@ -24,6 +25,7 @@ from QSMReconLib.data import (
     SpinEchoData,
     TotalField,
     UnwrappedPhase,
+    VesselMask,
 )
 from QSMReconLib.physics.constants import ppm_per_hz
 from QSMReconLib.physics.dipole import Dipole
@@ -58,6 +60,7 @@ def make_small_head(b0_direction: tuple[float, float, float] = (0.1, -0.2, 0.97)
     scalp = ((x / 31) ** 2 + (y / 34) ** 2 + (z / 31) ** 2 < 1) & ~((x / 28) ** 2 + (y / 32) ** 2 + (z / 28) ** 2 < 1)
     nuclei = ((x.abs() - 10) ** 2 + y**2 + z**2 < 36) & brain
     ventricle = (x**2 + (y + 14) ** 2 + z**2 < 25) & brain
+    vein = ((y - 8) ** 2 + (z - 18) ** 2 < 4) & brain
     para = 0.020 * brain + 0.10 * nuclei - 0.020 * ventricle
     dia = 0.025 * (brain & ~nuclei & ~ventricle) + 0.005 * nuclei
     chi = (para - dia) * brain
@@ -94,5 +97,7 @@ def make_small_head(b0_direction: tuple[float, float, float] = (0.1, -0.2, 0.97)
         R2StarMap(grid, r2star, FIELD_STRENGTH_T),
         R2Map(grid, r2, FIELD_STRENGTH_T),
         R2PrimeMap(grid, r2prime, FIELD_STRENGTH_T),
+        VesselMask(grid, vein),
+        CsfMask(grid, ventricle),
     ]
     return {type(artifact): artifact for artifact in artifacts}
