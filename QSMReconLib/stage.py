@@ -72,7 +72,7 @@ class Stage:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=True)(cls)
         cls.name = cls.__name__.lower()
-        cls.group = cls.__module__.split(".")[-2]
+        cls.group = ("." + cls.__module__).split(".")[-2]
         known = _registry.get(cls.name)
         if known is not None and known.__module__ != cls.__module__:
             raise TypeError(f"Two stages are called {cls.name}: in {known.__module__} and in {cls.__module__}.")

@@ -50,7 +50,7 @@ ratio of their R2* was 1.17 to 2.1, and its logarithm and that of the ratio of t
 simulated heads (1.5, 3 and 7 T; 1.5 to 3 mm; oblique; one with 8 calcifications and no bleed). With the phase negated
 both turn round, and for a verdict both must, by more than this, and R2* by this many Hz as well."""
 
-SIGN_VOXEL_MM = 4.2
+SIGN_VOXEL_MM = 3.5
 """Veins and nuclei do not stand out in voxels longer than this, and nothing is decided."""
 
 SIGN_DEPTH_MM = 12.0

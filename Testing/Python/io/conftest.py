@@ -122,3 +122,9 @@ def dataset(head: Head, tmp_path: Path) -> Path:
     head.write(folder / "sub-1" / "anat")
     (folder / "dataset_description.json").write_text('{"Name": "head", "BIDSVersion": "1.9.0"}')
     return folder
+
+
+@pytest.fixture(autouse=True)
+def coarse_heads_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The small head's voxels are longer than those in which the sign of a scan's phase is judged."""
+    monkeypatch.setattr("QSMReconLib.io.plausibility.SIGN_VOXEL_MM", 5.0)
