@@ -100,11 +100,11 @@ class QSMReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Bind the widgets to this parameter node and follow it; None lets go of the last one."""
         if self._parameterNode is not None:
             self._parameterNode.disconnectGui(self._guiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh_soon)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh)
         self._parameterNode = parameterNode
         if parameterNode is not None:
             self._guiTag = parameterNode.connectGui(self.ui)
-            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh_soon)
+            self.addObserver(parameterNode, vtk.vtkCommand.ModifiedEvent, self.window.refresh)
         self.window.set_parameters(parameterNode)
 
 

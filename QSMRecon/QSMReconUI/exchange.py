@@ -125,8 +125,7 @@ def load_results(
     Maps on the grid of the volume `like` take over its place to the last digit. Every node carries the JSON that the
     library wrote beside its file.
     """
-    hierarchy = scene.GetSubjectHierarchyNode() if hasattr(scene, "GetSubjectHierarchyNode") else None
-    hierarchy = hierarchy or slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     parent = hierarchy.GetSceneItemID()
     beside = hierarchy.GetItemByDataNode(like) if like is not None else 0
     if beside:

@@ -15,7 +15,7 @@ from QSMReconLib.errors import InputError
 from QSMReconLib.io.scan import Finding
 
 from .files import FileScan, scans_in
-from .panel import Panel, Shared, as_list, guarded, set_visible
+from .panel import Panel, Shared, as_list, guarded
 from .reconstruction import Reconstruction, Request, new_scratch
 from .scan import (
     PARTS,
@@ -52,6 +52,11 @@ class InputPanel(Panel):
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
+        # The table is never rebuilt inside a signal of one of its own cells.
+        self._filling = qt.QTimer()
+        self._filling.setSingleShot(True)
+        self._filling.setInterval(0)
+        self._filling.timeout.connect(self._fill)
         table = self.ui.echoTable
         table.setColumnCount(len(COLUMNS))
         table.setHorizontalHeaderLabels(COLUMNS)
@@ -119,15 +124,15 @@ class InputPanel(Panel):
     @guarded
     def refresh(self) -> None:
         """Read the folder if it is another one, fill the table if its rows are others, and look for problems."""
-        set_visible(self.ui.sceneFrame, not self.from_folder)
-        set_visible(self.ui.folderFrame, self.from_folder)
+        self.ui.sceneFrame.setVisible(not self.from_folder)
+        self.ui.folderFrame.setVisible(self.from_folder)
         if self.from_folder:
             self._read_folder()
         try:
             found, self._findings = self.rows(), []
         except InputError as error:
             found, self._findings = [], [Finding("error", str(error))]
-        self._fill(found)
+        self._filling.start()
         if self._folder_error and self.from_folder:
             self._findings.append(Finding("error", self._folder_error))
         if not self._findings:
@@ -136,7 +141,7 @@ class InputPanel(Panel):
         if known == self._signature(found):
             self._findings += of_examination
         self.ui.findingsLabel.setText(as_list(self._findings))
-        set_visible(self.ui.findingsLabel, bool(self._findings))
+        self.ui.findingsLabel.setVisible(bool(self._findings))
         ready = not any(finding.level == "error" for finding in self._findings)
         self.ui.examineButton.setEnabled(ready and self._examination is None)
         self.ui.examineButton.setText("Examine" if self._examination is None else "Examining …")
@@ -164,6 +169,7 @@ class InputPanel(Panel):
 
     def cleanup(self) -> None:
         """The window goes away."""
+        self._filling.stop()
         self._end_examination()
 
     @guarded
@@ -236,9 +242,15 @@ class InputPanel(Panel):
         if stated is not None:
             self.parameters.fieldStrength = stated
 
-    def _fill(self, found: list[Echo]) -> None:
-        # Nodes by their identifier: the table must not be rebuilt under the hands of whoever types into it.
-        shown = [(echo.name, echo.part, echo.echo_times_s, str(self._key(echo))) for echo in found]
+    @guarded
+    def _fill(self) -> None:
+        if self.parameters is None:
+            return
+        try:
+            found = self.rows()
+        except InputError:
+            found = []  # Which the findings say.
+        shown = [(echo.name, echo.part, echo.echo_times_s, self._key(echo)) for echo in found]
         if shown == self._shown:
             return
         self._shown = shown

@@ -91,7 +91,7 @@ def show_sentence(label: Any, text: str, level: str = "") -> None:
     colour = COLOURS.get(level)
     escaped = html.escape(text).replace("\n", "<br>")
     label.setText(f'<span style="color:{colour}">{escaped}</span>' if colour else escaped)
-    set_visible(label, bool(text))
+    label.setVisible(bool(text))
 
 
 def as_list(findings: Iterable[Any]) -> str:
@@ -103,9 +103,3 @@ def as_list(findings: Iterable[Any]) -> str:
         f'<span style="color:{COLOURS[item.level]}">{marks[item.level]}&nbsp;{html.escape(item.text)}</span>'
         for item in items
     )
-
-
-def set_visible(widget: Any, visible: bool) -> None:
-    """Show or hide a widget only if that changes anything: each call lays the window out again."""
-    if widget.isVisibleTo(widget.parent()) != visible:
-        widget.setVisible(visible)

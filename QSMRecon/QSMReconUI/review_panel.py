@@ -64,6 +64,8 @@ class ReviewPanel(Panel):
     def start(self, *_: Any) -> None:
         """Switch to the review layout and show the maps in it."""
         manager = slicer.app.layoutManager()
+        if manager is None:
+            return  # Slicer runs without its main window.
         layouts = manager.layoutLogic().GetLayoutNode()
         if not layouts.IsLayoutDescription(LAYOUT):
             layouts.AddLayoutDescription(LAYOUT, LAYOUT_XML)

@@ -10,7 +10,7 @@ import slicer
 from QSMReconLib.errors import InputError
 
 from .job import Outcome, Progress
-from .panel import Panel, Shared, guarded, set_visible, show_sentence
+from .panel import Panel, Shared, guarded, show_sentence
 from .reconstruction import Reconstruction, Request, new_scratch
 
 POLL_MS = 100
@@ -49,9 +49,9 @@ class RunPanel(Panel):
         reason = self.shared.obstacle()
         self.ui.runButton.setEnabled(not reason and not self.running)
         self.ui.runButton.setToolTip(reason or "Reconstruct in the background; Slicer stays usable.")
-        set_visible(self.ui.runButton, not self.running)
-        set_visible(self.ui.cancelButton, self.running)
-        set_visible(self.ui.progressBar, self.running)
+        self.ui.runButton.setVisible(not self.running)
+        self.ui.cancelButton.setVisible(self.running)
+        self.ui.progressBar.setVisible(self.running)
 
     @guarded
     def start(self, *_: Any) -> None:

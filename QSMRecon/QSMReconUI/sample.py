@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from .job import Run, library_command
 from .reconstruction import new_scratch
 from .scan import assign, bare_name
 
-NAME = "QSMReconHead"
-TITLE = "QSM head (simulated)"
+NAME = "QSM head (simulated)"
 SHAPE, VOXEL_MM = (96, 112, 96), 2.0
 
 
@@ -26,14 +26,24 @@ def register(resources: Path) -> None:
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="QSMRecon",
         sampleName=NAME,
-        sampleDescription=TITLE,
-        uris="qsmrecon:head",
-        fileNames=f"{NAME}.nii",
-        nodeNames=NAME,
+        uris="qsmrecon:head",  # Never read: the head is made here.
+        fileNames="QSMReconHead.nii",
+        nodeNames="QSMReconHead",
         loadFiles=False,
-        customDownloader=lambda source: load_head(),
+        customDownloader=make_head,
         thumbnailFileName=str(resources / "Icons" / "QSMRecon.png"),
     )
+
+
+def make_head(source: Any = None) -> list[Any]:
+    """What a click in the Sample Data module does: the head's volumes, or a sentence in the status bar and the log."""
+    slicer.util.showStatusMessage("Simulating a head; this takes a minute …")
+    try:
+        return load_head()
+    except RuntimeError as error:
+        logging.error("%s", error)
+        slicer.util.showStatusMessage(str(error), 10_000)
+        return []
 
 
 def load_head() -> list[Any]:

@@ -36,6 +36,7 @@ class Window:
         self.run = RunPanel(self.shared, self._request, self._loaded)
         self.review = ReviewPanel(self.shared)
         self.shared.panels = [self.setup, self.input, self.pipeline, self.run, self.review]
+        self._refreshing = False
         # Many events come at once while a scene is read or a run's results arrive: one refresh answers them all.
         self._soon = qt.QTimer()
         self._soon.setSingleShot(True)
@@ -51,13 +52,20 @@ class Window:
         """Refresh when the events at hand are done."""
         self._soon.start()
 
-    def refresh(self) -> None:
+    def refresh(self, *_: Any) -> None:
         """Bring every panel up to date."""
         if self.shared.parameters is None or slicer.mrmlScene.IsBatchProcessing():
             return
-        for panel in self.shared.panels:
-            panel.refresh()
-        self.run.refresh()  # Whether it may run depends on all others.
+        if self._refreshing:  # A panel has written a parameter while it was brought up to date.
+            self.refresh_soon()
+            return
+        self._refreshing = True
+        try:
+            for panel in self.shared.panels:
+                panel.refresh()
+            self.run.refresh()  # Whether it may run depends on all others.
+        finally:
+            self._refreshing = False
 
     def scene_closes(self) -> None:
         """The scene's nodes are about to go."""

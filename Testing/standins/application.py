@@ -135,16 +135,21 @@ def start(temporary: Path) -> Scene:
 
 
 def pump(seconds: float = 0.0, until: Any = None) -> bool:
-    """Run the event loop until `until()` holds or the time is over; returns whether it holds."""
+    """Run the event loop until `until()` holds or the time is over; returns whether it holds.
+
+    A few rounds at least: one timer may start another, and a slow machine spends the time on the first.
+    """
     timer = QtCore.QElapsedTimer()
     timer.start()
+    rounds = 0
     while True:
         QtWidgets.QApplication.processEvents()
+        rounds += 1
         if until is not None and until():
             return True
-        if timer.elapsed() >= 1000 * seconds:
+        if timer.elapsed() >= 1000 * seconds and rounds > 5:
             return until is None
-        QtCore.QThread.msleep(5)
+        QtCore.QThread.msleep(2)
 
 
 def _load_ui(path: str) -> Any:
