@@ -11,6 +11,15 @@ from .console import say, table
 if TYPE_CHECKING:
     import pandas as pd
 
+SHOWN = {
+    "dice": "Dice",
+    "kept": "kept",
+    "nrmse": "NRMSE %",
+    "xsim": "XSIM",
+    "correlation": "corr.",
+    "median_error": "median err.",
+}
+
 
 def add_to(commands: Any) -> None:
     """Add the command."""
@@ -38,9 +47,11 @@ def command(args: argparse.Namespace) -> int:
 
 
 def show(compared: pd.DataFrame) -> None:
-    """Print a table of comparisons, numbers to three digits."""
-    columns = [str(column) for column in compared.columns]
+    """Print the scores that fit every map; the saved table has them all."""
+    import pandas as pd
+
     rows = [
-        [f"{value:.3g}" if isinstance(value, float) else str(value) for value in row] for row in compared.to_numpy()
+        [row["scan"], row["map"], *("" if pd.isna(row.get(name)) else f"{row[name]:.3g}" for name in SHOWN)]
+        for row in compared.to_dict("records")
     ]
-    table("", columns, rows)
+    table("", ["scan", "map", *SHOWN.values()], rows, numbers_from=2)
