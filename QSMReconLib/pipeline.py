@@ -24,10 +24,12 @@ Artifacts = dict[type[Artifact], Artifact]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage in its place. One that runs `if_possible` is passed over, with a note, where its input is missing."""
+    """A stage in its place. With a note it is passed over: one that runs `if_possible` where its input is missing, one
+    that runs `if_missing` where an earlier stage has made what it makes."""
 
     stage: Stage
     if_possible: bool = False
+    if_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Pipeline:
             missing = sorted(kind.kind for kind in needs - there)
             if makes <= given and not makes & needs:
                 why = f"the {' and '.join(sorted(kind.kind for kind in makes))} was given"
+            elif step.if_missing and makes <= there:
+                why = f"the {' and '.join(sorted(kind.kind for kind in makes))} is there"
             elif missing and step.if_possible:
                 why = f"there is no {' and no '.join(missing)}"
             elif missing:
@@ -127,7 +131,10 @@ class Pipeline:
 
     def to_json(self) -> dict[str, Any]:
         """The pipeline with every option, as `from_json` reads it."""
-        steps = [s.stage.to_json() | ({"if_possible": True} if s.if_possible else {}) for s in self.steps]
+        steps = [
+            s.stage.to_json() | {name: True for name in ("if_possible", "if_missing") if getattr(s, name)}
+            for s in self.steps
+        ]
         return {"name": self.name, "description": self.description, "stages": steps}
 
     @classmethod
@@ -139,7 +146,8 @@ class Pipeline:
         for item in described["stages"]:
             if not isinstance(item, Mapping) or not isinstance(item.get("stage"), str):
                 raise InputError(f'Each stage of a pipeline is an object with "stage" and "options", not {item!r}.')
-            steps.append(Step(stage_from_json(item), bool(item.get("if_possible", False))))
+            stage = stage_from_json(item)
+            steps.append(Step(stage, bool(item.get("if_possible", False)), bool(item.get("if_missing", False))))
         return cls(str(described.get("name", "custom")), tuple(steps), str(described.get("description", "")))
 
 

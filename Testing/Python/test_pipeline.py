@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from QSMReconLib.data import Artifact, ChiMap, GreData, LocalField, Mask, TotalField
+from QSMReconLib.data import Artifact, ChiMap, GreData, LocalField, Mask, R2Map, R2PrimeMap, R2StarMap, TotalField
 from QSMReconLib.errors import Cancelled, InputError, OptionError
 from QSMReconLib.inversion.tkd import Tkd
 from QSMReconLib.pipeline import Pipeline, Step, load_pipeline, named_pipelines
+from QSMReconLib.relaxometry.r2prime import R2Prime
 from QSMReconLib.runtime import Runtime, pick_device
+from QSMReconLib.separation.r2primefromr2star import R2PrimeFromR2Star
 
 Head = dict[type[Artifact], Artifact]
 ONE = Pipeline("one", (Step(Tkd(threshold=0.15)),), "Only TKD.")
@@ -45,6 +47,17 @@ def test_a_step_that_runs_if_possible_is_passed_over_with_a_note(small_head: Hea
     pipeline = Pipeline("maybe", (Step(Tkd(), if_possible=True),))
     result = pipeline.run({Mask: small_head[Mask]}, Runtime())
     assert result.records[0].notes == ("tkd was skipped: there is no local field.",)
+
+
+def test_a_step_that_runs_if_missing_stands_in_for_an_earlier_one(small_head: Head) -> None:
+    pipeline = Pipeline("either", (Step(R2Prime(), if_possible=True), Step(R2PrimeFromR2Star(), if_missing=True)))
+    assert Pipeline.from_json(json.loads(json.dumps(pipeline.to_json()))) == pipeline
+    echoes = pipeline.run({kind: small_head[kind] for kind in (R2StarMap, R2Map)}, Runtime())
+    assert echoes.made_by == {R2PrimeMap: "r2prime"}
+    assert echoes.records[1].notes == ("r2primefromr2star was skipped: the R2′ map is there.",)
+    alone = pipeline.run({R2StarMap: small_head[R2StarMap]}, Runtime())
+    assert alone.made_by == {R2PrimeMap: "r2primefromr2star"}
+    assert "guessed" in alone.records[1].notes[0]
 
 
 def test_progress_reaches_the_listener_and_false_cancels(small_head: Head) -> None:

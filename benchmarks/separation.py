@@ -1,0 +1,235 @@
+"""Iron and myelin apart: every way to χ_para and χ_dia on a development head, with its truth.
+
+    python benchmarks/separation.py DATA [--study STUDY ...] [--subject NAME] [--quick] [--json FILE]
+
+DATA is the BIDS folder with derivatives/truth. The true local field gets 2 ppb of noise, the true R2′ 1 Hz. Studies:
+
+    chi      the separations from R2′, with χ from TKD, total variation, qsmnet-phys and the truth
+    r2star   the same scan without spin echoes: R2*-QSM, and R2′ by each rule that guesses it
+    noise    R2′ with 0.5 to 3 Hz of noise
+    dr       R2′ that a relaxivity off by up to 20 %, or another one for each source, has made
+    masks    the joint optimisation with the masks of veins and fluid
+
+--quick takes a block of 96³ voxels around the deep nuclei, with a field of its own, instead of the whole head: a tenth
+of the time, and numbers that are comparable among themselves only.
+
+For each map: NRMSE in %, XSIM, correlation; |1 - slope| over the means of the deep nuclei (as the QSM challenge has it)
+and the slope over the means of all tissues; Bland and Altman's bias and half-width of 95 % of the tissues' means, ppb;
+and the leakage, ppb: the mean error of χ_dia in the nuclei, then in the veins, and that of χ_para in calcifications.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import torch
+
+from QSMReconLib.data import Artifact, ChiMap, FieldNoise, Grid, LocalField, Mask, R2PrimeMap, R2StarMap, SeparatedChi
+from QSMReconLib.evaluation.metrics import correlation, dgm_linearity, nrmse, xsim
+from QSMReconLib.inversion.qsmnet import QsmNet
+from QSMReconLib.inversion.tkd import Tkd
+from QSMReconLib.inversion.tv import Tv
+from QSMReconLib.labels import DEEP_NUCLEI, Label
+from QSMReconLib.physics.dipole import Dipole
+from QSMReconLib.runtime import Runtime
+from QSMReconLib.separation.chiseparation import ChiSeparation
+from QSMReconLib.separation.findcsf import FindCsf
+from QSMReconLib.separation.findvessels import FindVessels
+from QSMReconLib.separation.nullseparation import NullSeparation
+from QSMReconLib.separation.r2primefromr2star import R2PrimeFromR2Star
+from QSMReconLib.separation.r2starqsm import R2StarQsm
+from QSMReconLib.stage import Stage
+
+STUDIES = ("chi", "r2star", "noise", "dr", "masks")
+COLUMNS = ("nrmse", "xsim", "correlation", "dgm", "slope", "bias_ppb", "limit_ppb", "leak_ppb", "leak_vein_ppb")
+FIELD_NOISE_PPM = 0.002
+DECAY_NOISE_HZ = 1.0
+DR = 137.0
+INVERSIONS: dict[str, Stage] = {"tkd": Tkd(), "tv": Tv(), "qsmnet-phys": QsmNet()}
+
+Given = dict[type[Artifact], Artifact]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What was measured, but for the decay, and the truth behind it; labels as in QSMReconLib.labels."""
+
+    grid: Grid
+    field_ppm: torch.Tensor
+    para_ppm: torch.Tensor
+    dia_ppm: torch.Tensor
+    r2_hz: torch.Tensor
+    mask: torch.Tensor
+    labels: torch.Tensor
+
+    @classmethod
+    def load(cls, data: Path, subject: str, quick: bool) -> Head:
+        """The head of a subject, or a block of it whose field is that of the block alone."""
+        stem = data / "derivatives" / "truth" / f"sub-{subject}" / "anat" / f"sub-{subject}"
+        names = ("desc-para_Chimap", "desc-dia_Chimap", "R2map", "desc-brain_mask", "dseg", "desc-local_fieldmap")
+        images = [nibabel.load(f"{stem}_{name}.nii.gz") for name in names]
+        volumes = [torch.from_numpy(np.asarray(image.get_fdata())).float() for image in images]
+        grid = Grid.from_affine(volumes[0].shape, images[0].affine)
+        if quick:
+            middle = torch.isin(volumes[4], torch.tensor([float(n) for n in DEEP_NUCLEI])).nonzero().float().mean(0)
+            corner = [int(c) - min(48, n // 2) for c, n in zip(middle, grid.shape, strict=True)]
+            sides = [min(96, n) for n in grid.shape]
+            for axis, (start, length) in enumerate(zip(corner, sides, strict=True)):
+                volumes = [volume.narrow(axis, max(start, 0), length) for volume in volumes]
+            grid = Grid.centred((sides[0], sides[1], sides[2]), grid.voxel_size_mm, grid.b0_direction)
+        para, dia, r2, mask, labels, field = volumes
+        mask = (mask > 0.5).float()
+        if quick:
+            field = Dipole.of(grid, padding_mm=96).field((para - dia) * mask)
+        noise = torch.randn(mask.shape, generator=torch.Generator().manual_seed(1))
+        return cls(grid, (field + FIELD_NOISE_PPM * noise) * mask, para * mask, dia * mask, r2 * mask, mask, labels)
+
+    def measured(self, dr_para: float = DR, dr_dia: float = DR, noise_hz: float = DECAY_NOISE_HZ) -> Given:
+        """The local field, R2′ and R2* of this head, and the noise of the field."""
+        generator = torch.Generator().manual_seed(2)
+        one, two = torch.randn(2, *self.mask.shape, generator=generator)
+        reversible = dr_para * self.para_ppm + dr_dia * self.dia_ppm
+        r2prime = (reversible + noise_hz * one).clamp(min=0) * self.mask
+        r2star = (self.r2_hz + reversible + noise_hz * two).clamp(min=0) * self.mask
+        artifacts: list[Artifact] = [
+            LocalField(self.grid, self.field_ppm, self.mask),
+            Mask(self.grid, self.mask),
+            FieldNoise(self.grid, FIELD_NOISE_PPM * self.mask),
+            R2PrimeMap(self.grid, r2prime, 3.0),
+            R2StarMap(self.grid, r2star, 3.0),
+        ]
+        return {type(artifact): artifact for artifact in artifacts}
+
+    def scores(self, found: SeparatedChi) -> dict[str, dict[str, float]]:
+        """Of χ_para and χ_dia, by column."""
+        maps = {"para": (found.chi_para_ppm, self.para_ppm), "dia": (found.chi_dia_ppm, self.dia_ppm)}
+        return {name: self._of(name, *pair) for name, pair in maps.items()}
+
+    def _of(self, name: str, found: torch.Tensor, true: torch.Tensor) -> dict[str, float]:
+        regions = [(self.labels == label) & (self.mask > 0) for label in Label]
+        means = np.array([(float(true[r].mean()), float(found[r].mean())) for r in regions if bool(r.any())])
+        apart = 1000 * (means[:, 1] - means[:, 0])
+        leaks = [DEEP_NUCLEI, (Label.VEIN,)] if name == "dia" else [(Label.CALCIFICATION,), ()]
+        return {
+            "nrmse": nrmse(found, true, self.mask),
+            "xsim": xsim(found, true, self.mask),
+            "correlation": correlation(found, true, self.mask),
+            "dgm": dgm_linearity(found, true, self.mask, self.labels),
+            "slope": float(np.polyfit(means[:, 0], means[:, 1], 1)[0]),
+            "bias_ppb": float(apart.mean()),
+            "limit_ppb": float(1.96 * apart.std(ddof=1)),
+            "leak_ppb": self._error(found - true, leaks[0]),
+            "leak_vein_ppb": self._error(found - true, leaks[1]),
+        }
+
+    def _error(self, error: torch.Tensor, labels: tuple[Label, ...]) -> float:
+        where = torch.isin(self.labels, torch.tensor([float(label) for label in labels])) & (self.mask > 0)
+        return 1000 * float(error[where].mean()) if bool(where.any()) else math.nan
+
+
+Row = tuple[str, Callable[[], SeparatedChi]]
+
+
+def separate(stage: Stage, given: Given, *more: Artifact) -> SeparatedChi:
+    """One separation of what was measured, and of `more`."""
+    (made,) = stage.run(given | {type(artifact): artifact for artifact in more}, Runtime())
+    assert isinstance(made, SeparatedChi)
+    return made
+
+
+def make(stage: Stage, given: Given, *more: Artifact) -> Artifact:
+    """The only artifact that a stage makes."""
+    return stage.run(given | {type(artifact): artifact for artifact in more}, Runtime())[0]
+
+
+def rows(study: str, head: Head) -> Iterator[Row]:
+    """The separations of a study, by name."""
+    given = head.measured()
+    inverted: dict[str, Artifact] = {}
+
+    def chi(name: str) -> Artifact:
+        if name == "truth":
+            return ChiMap(head.grid, head.para_ppm - head.dia_ppm, head.mask)
+        if name not in inverted:
+            inverted[name] = make(INVERSIONS[name], given)
+        return inverted[name]
+
+    if study == "chi":
+        yield "joint, no χ map", lambda: separate(ChiSeparation(), given)
+        for name in (*INVERSIONS, "truth"):
+            yield f"null, χ of {name}", lambda n=name: separate(NullSeparation(), given, chi(n))
+            if name != "truth":
+                yield f"joint, χ of {name}", lambda n=name: separate(ChiSeparation(), given, chi(n))
+    elif study == "r2star":
+        yield "R2*-QSM", lambda: separate(R2StarQsm(), given, chi("qsmnet-phys"))
+        for method in ("two-slopes", "pseudo-r2", "scaling"):
+            guess = make(R2PrimeFromR2Star(method=method), given)
+            yield f"null, {method}", lambda g=guess: separate(NullSeparation(), given, g, chi("qsmnet-phys"))
+            yield f"joint, {method}", lambda g=guess: separate(ChiSeparation(), given, g, chi("qsmnet-phys"))
+        yield "null, R2′", lambda: separate(NullSeparation(), given, chi("qsmnet-phys"))
+        yield "joint, R2′", lambda: separate(ChiSeparation(), given, chi("qsmnet-phys"))
+    elif study == "noise":
+        for noise in (0.5, 1.0, 2.0, 3.0):
+            noisy = head.measured(noise_hz=noise)
+            yield f"null, R2′ ± {noise:g} Hz", lambda g=noisy: separate(NullSeparation(), g, chi("qsmnet-phys"))
+            yield f"joint, R2′ ± {noise:g} Hz", lambda g=noisy: separate(ChiSeparation(), g, chi("qsmnet-phys"))
+    elif study == "dr":
+        for para, dia in ((0.8, 0.8), (1.2, 1.2), (1.0, 0.8), (0.8, 1.0)):
+            other = head.measured(para * DR, dia * DR)
+            label = f"Dr {para * DR:.0f}/{dia * DR:.0f}"
+            yield f"null, {label}", lambda g=other: separate(NullSeparation(), g, chi("qsmnet-phys"))
+            yield f"joint, {label}", lambda g=other: separate(ChiSeparation(), g, chi("qsmnet-phys"))
+    else:
+        fluid = make(FindCsf(), given)
+        veins = make(FindVessels(), given, chi("qsmnet-phys"))
+        yield "joint, fluid", lambda: separate(ChiSeparation(), given, fluid, chi("qsmnet-phys"))
+        yield "joint, veins", lambda: separate(ChiSeparation(), given, veins, chi("qsmnet-phys"))
+        yield "joint, both", lambda: separate(ChiSeparation(), given, fluid, veins, chi("qsmnet-phys"))
+        decay = given[R2PrimeMap]
+        assert isinstance(decay, R2PrimeMap)
+        doubled = replace(decay, r2prime_hz=decay.r2prime_hz * (1 + 0.5 * (head.labels == Label.VEIN)))
+        yield "R2′ × 1.5 in veins", lambda: separate(ChiSeparation(), given, doubled, chi("qsmnet-phys"))
+        yield "the same, veins", lambda: separate(ChiSeparation(), given, doubled, veins, chi("qsmnet-phys"))
+
+
+def main() -> None:
+    """Print the tables, and write them as JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--study", nargs="*", choices=STUDIES, default=list(STUDIES))
+    parser.add_argument("--subject", default="siemens1mm")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    head = Head.load(args.data, args.subject, args.quick)
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for study in args.study:
+        print(
+            f"\n{study:26s}{'map':5s}"
+            + "".join(f"{name.replace('_ppb', ''):>12s}" for name in COLUMNS)
+            + "     seconds"
+        )
+        for name, work in rows(study, head):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                found = work()
+            seconds = time.perf_counter() - start
+            scores = head.scores(found)
+            table[f"{study}: {name}"] = scores
+            for kind, values in scores.items():
+                numbers = "".join(f"{values[column]:12.3f}" for column in COLUMNS)
+                print(f"{name if kind == 'para' else '':26s}{kind:5s}{numbers}{seconds:12.1f}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
