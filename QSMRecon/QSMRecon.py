@@ -70,6 +70,7 @@ class QSMReconWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.window.refresh_soon)
         self.addObserver(scene, scene.NodeRemovedEvent, self.window.refresh_soon)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.window.refresh_soon)
         self.onSceneEndImport()
 
     def cleanup(self):

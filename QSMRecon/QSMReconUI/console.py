@@ -99,6 +99,9 @@ def _pipeline(name: str | None, options: Mapping[str, Any]) -> Pipeline:
     return recipe.resolved()
 
 
+_watching: set[Any] = set()
+
+
 def _watch(work: Reconstruction, callback: Callback) -> None:
     timer = qt.QTimer()
     timer.setInterval(100)
@@ -108,6 +111,7 @@ def _watch(work: Reconstruction, callback: Callback) -> None:
         if outcome is None:
             return
         timer.stop()
+        _watching.discard(timer)
         try:
             nodes = _nodes(work, outcome)
         except QsmReconError as error:
@@ -117,7 +121,7 @@ def _watch(work: Reconstruction, callback: Callback) -> None:
 
     timer.timeout.connect(poll)
     timer.start()
-    work.timer = timer  # Or Python would let go of it at once.
+    _watching.add(timer)  # Or Python would let go of it at once.
 
 
 def _nodes(work: Reconstruction, outcome: Outcome) -> dict[str, Any]:

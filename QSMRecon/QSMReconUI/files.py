@@ -80,8 +80,7 @@ def _plain_scan(folder: Path, error: InputError) -> FileScan:
     if not images:
         if any(_is_dicom(path) for path in names[:5]):
             sentence = (
-                f"{folder} holds DICOM files: load them with Slicer's DICOM module and choose them among the scene's "
-                "volumes, or convert them to NIfTI with dcm2niix."
+                f"{folder} holds DICOM files, which are not read yet: convert them with dcm2niix and choose its folder."
             )
             raise InputError(sentence) from error
         raise error

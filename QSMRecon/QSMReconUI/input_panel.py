@@ -142,8 +142,7 @@ class InputPanel(Panel):
             self._findings += of_examination
         self.ui.findingsLabel.setText(as_list(self._findings))
         self.ui.findingsLabel.setVisible(bool(self._findings))
-        ready = not any(finding.level == "error" for finding in self._findings)
-        self.ui.examineButton.setEnabled(ready and self._examination is None)
+        self.ui.examineButton.setEnabled(not self.shared.obstacle() and self._examination is None)
         self.ui.examineButton.setText("Examine" if self._examination is None else "Examining …")
 
     @guarded
@@ -239,8 +238,8 @@ class InputPanel(Panel):
         except InputError as error:
             self._folder_error = str(error)
             return
-        if stated is not None:
-            self.parameters.fieldStrength = stated
+        # Unknown is better than that of the scan before.
+        self.parameters.fieldStrength = stated or 0.0
 
     @guarded
     def _fill(self) -> None:
@@ -282,8 +281,9 @@ class InputPanel(Panel):
     @guarded
     def _part_chosen(self, key: str, title: str) -> None:
         part = next(part for part, known in PARTS.items() if known == title)
-        echo = next(echo for echo in self.rows() if self._key(echo) == key)
-        self._assign(replace(echo, part=part))
+        for echo in self.rows():
+            if self._key(echo) == key:
+                self._assign(replace(echo, part=part))
 
     @guarded
     def _echo_time_typed(self, row: int, column: int) -> None:
@@ -302,9 +302,10 @@ class InputPanel(Panel):
 
     def _corrections(self) -> dict[str, list[str]]:
         try:
-            return dict(json.loads(self.parameters.corrections or "{}"))
-        except ValueError:
-            return {}
+            stored = json.loads(self.parameters.corrections or "{}")
+            return {str(name): [part, str(times)] for name, (part, times) in stored.items() if part in PARTS}
+        except (ValueError, TypeError, AttributeError):
+            return {}  # Of another version: what was read is shown instead.
 
     @guarded
     def _find(self, *_: Any) -> None:

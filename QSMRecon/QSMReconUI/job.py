@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import QSMReconLib
 
@@ -114,9 +114,12 @@ def library_command(*arguments: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the work is: the stage at work, the fraction of everything done, and the seconds left if known."""
+    """How far the work is: the stage at work, which one of how many, the fraction of everything done, and the seconds
+    left if known."""
 
     stage: str
+    number: int
+    count: int
     text: str
     fraction: float
     seconds_left: float | None = None
@@ -126,7 +129,7 @@ class Progress:
 class Outcome:
     """How the work has ended. `sentence` is for the person, `details` for whoever looks into it."""
 
-    kind: str
+    kind: Literal["done", "error", "cancelled"]
     sentence: str
     events: tuple[dict[str, Any], ...] = ()
     details: str = ""
@@ -146,6 +149,7 @@ class Run:
     clock: Callable[[], float] = time.monotonic
 
     _process: Process | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
     _events: list[dict[str, Any]] = field(default_factory=list, init=False)
     _read: dict[Path, int] = field(default_factory=dict, init=False)
     _stop_at: float | None = field(default=None, init=False)
@@ -233,11 +237,13 @@ class Run:
 
     def _report(self, event: Mapping[str, Any]) -> None:
         stage, within = str(event.get("stage", "")), float(event.get("fraction", 0.0))
-        done = (self.stages.index(stage) + within) / len(self.stages) if stage in self.stages else 0.0
+        count = len(self.stages)
+        number = self.stages.index(stage) + 1 if stage in self.stages else 0
+        done = (number - 1 + within) / count if number else 0.0
         spent = self.clock() - self._began
         # Before a twentieth of the work is done, starting PyTorch dominates and the guess would be wild.
         left = spent * (1 - done) / done if done > 0.05 else None
-        self.on_progress(Progress(stage, str(event.get("text", "")), done, left))
+        self.on_progress(Progress(stage, number, count, str(event.get("text", "")), done, left))
 
     def _ended(self, code: int) -> Outcome:
         self._listen()
@@ -246,10 +252,11 @@ class Run:
         errors = [event for event in self._events if event.get("event") == "error"]
         done = tuple(event for event in self._events if event.get("event") != "error")
         details = self._tail()
-        if self._stop_at is not None:
-            return Outcome("cancelled", "Cancelled. Nothing was kept.", details=details)
+        # A child that was done before it heard of the cancelling is done.
         if code == 0 and not errors:
             return Outcome("done", "Done.", done, details)
+        if self._stop_at is not None:
+            return Outcome("cancelled", "Cancelled. Nothing was kept.", details=details)
         if errors:
             return Outcome("error", str(errors[-1].get("text", "")), done, details)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

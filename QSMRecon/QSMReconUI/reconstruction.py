@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import slicer
 
 from QSMReconLib.errors import InputError
@@ -18,7 +19,7 @@ from QSMReconLib.pipeline import Pipeline
 
 from .exchange import Loaded, export_mask, export_scan, load_results, read_nifti
 from .job import Child, Outcome, Progress, Run, StartProcess, library_command
-from .scan import BASE, RESULT, Echo, chosen, volumes_of
+from .scan import BASE, RESULT, Echo, chosen, ijk_to_ras, volumes_of
 
 MASK_FILE = "mask.nii"
 
@@ -79,7 +80,7 @@ class Reconstruction:
 
     def load(self, outcome: Outcome, scene: Any) -> list[Loaded]:
         """Bring the results of a finished run into the scene, and an image to show them on."""
-        like = _first_volume(self.request.rows)
+        like = _first_volume(chosen(self.request.rows))
         loaded = []
         for event in outcome.events:
             if event.get("event") == "done":
@@ -90,16 +91,24 @@ class Reconstruction:
         return loaded
 
     def base(self, scene: Any) -> Any:
-        """The magnitude on which the maps are looked at: that of the scene, or the file's, loaded now."""
+        """The magnitude on which the maps are looked at: the scene's, or one taken now from a file or sequence."""
         echoes = [echo for echo in chosen(self.request.rows) if echo.part == "magnitude"]
         if not echoes:
             return None
         # Early echoes show little of veins and nuclei, late ones little else.
         echo = echoes[len(echoes) // 2]
-        if not isinstance(echo.source, Path):
-            volumes = volumes_of(echo.source)
-            return echo.source if volumes == [echo.source] else None
-        return _load_magnitude(scene, echo, f"{self.request.title} magnitude")
+        if isinstance(echo.source, Path):
+            voxels, affine = read_nifti(echo.source, echo.count // 2)
+        elif echo.count > 1:
+            volume = volumes_of(echo.source)[echo.count // 2]
+            voxels, affine = slicer.util.arrayFromVolume(volume), np.array(ijk_to_ras(volume))
+        else:
+            return echo.source
+        node = slicer.util.addVolumeFromArray(
+            voxels, affine, scene.GenerateUniqueName(f"{self.request.title} magnitude")
+        )
+        node.SetAttribute(RESULT, BASE)
+        return node
 
     def close(self, keep_results: bool = False) -> None:
         """Remove what is temporary; `keep_results` leaves the report and the files beside it for this session."""
@@ -131,7 +140,8 @@ class Reconstruction:
                 export_scan(chosen(request.rows), request.field_strength_t, self.scratch / "scan", subject)
             )
         if request.mask is not None:
-            like = _first_volume(request.rows) or chosen(request.rows)[0].source
+            scan = chosen(request.rows)
+            like = _first_volume(scan) or scan[0].source
             job["mask"] = str(export_mask(request.mask, like, self.scratch / MASK_FILE))
         return job
 
@@ -146,10 +156,3 @@ def _first_volume(rows: Sequence[Echo]) -> Any:
         if not isinstance(echo.source, Path) and volumes_of(echo.source):
             return volumes_of(echo.source)[0]
     return None
-
-
-def _load_magnitude(scene: Any, echo: Echo, name: str) -> Any:
-    voxels, affine = read_nifti(echo.source, echo.count // 2)
-    node = slicer.util.addVolumeFromArray(voxels, affine, scene.GenerateUniqueName(name))
-    node.SetAttribute(RESULT, BASE)
-    return node

@@ -105,14 +105,12 @@ def newest_maps(scene: Any) -> Maps:
 
 def show(scene: Any, maps: Maps, look: Look) -> None:
     """Put the maps into the views of the review layout, as `look` says. Views that are not there are passed over."""
-    colour_of = {maps.para: WARM_NAME, maps.dia: COOL_NAME}
-    for node, threshold in ((maps.para, look.para_threshold_ppb), (maps.dia, look.dia_threshold_ppb)):
-        if node is not None:
-            _colour(node, colour_table(scene, colour_of[node]), look.window_ppb, threshold)
+    _colour_maps(scene, maps, look)
     if maps.chi is not None:
         _window(maps.chi, -look.window_ppb / PPB, look.window_ppb / PPB)
     base = maps.base or maps.chi or maps.r2star
-    if maps.base is not None and maps.base.GetAttribute(RESULT) is None:
+    # What a reader has set by hand stays.
+    if maps.base is not None and maps.base.GetDisplayNode().GetAutoWindowLevel():
         _contrast(maps.base)
     for name in OVERLAY_VIEWS:
         _layers(scene, name, base, (maps.para, maps.dia), look.opacities)
@@ -123,8 +121,9 @@ def show(scene: Any, maps: Maps, look: Look) -> None:
         _legends(scene, maps, look)
 
 
-def show_opacities(scene: Any, maps: Maps, look: Look) -> None:
-    """Only the opacities, for a slider that moves: nothing else of `show` depends on them."""
+def restyle(scene: Any, maps: Maps, look: Look) -> None:
+    """Only thresholds and opacities, for a slider that moves: the quick part of `show`."""
+    _colour_maps(scene, maps, look)
     for name in OVERLAY_VIEWS:
         composite = composite_node(scene, name)
         if composite is not None:
@@ -185,6 +184,13 @@ def _set_opacities(composite: Any, para: bool, dia: bool, opacities: Sequence[fl
 
 def _id(node: Any) -> str | None:
     return None if node is None else node.GetID()
+
+
+def _colour_maps(scene: Any, maps: Maps, look: Look) -> None:
+    if maps.para is not None:
+        _colour(maps.para, colour_table(scene, WARM_NAME), look.window_ppb, look.para_threshold_ppb)
+    if maps.dia is not None:
+        _colour(maps.dia, colour_table(scene, COOL_NAME), look.window_ppb, look.dia_threshold_ppb)
 
 
 def _colour(node: Any, table: Any, window_ppb: float, threshold_ppb: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 
 from .panel import Panel, Shared, guarded
-from .review import LAYOUT, LAYOUT_XML, Look, Maps, fit, newest_maps, remove_legends, show, show_opacities
+from .review import LAYOUT, LAYOUT_XML, Look, Maps, fit, newest_maps, remove_legends, restyle, show
 
 ROLES = ("base", "para", "dia", "chi", "r2star")
 
@@ -50,15 +50,16 @@ class ReviewPanel(Panel):
         if before == (maps, look):
             return
         self._shown = (maps, look)
-        if before is not None and _only_opacities_differ(before, (maps, look)):
-            show_opacities(slicer.mrmlScene, maps, look)
+        if before is not None and _same_layers_and_scales(before, (maps, look)):
+            restyle(slicer.mrmlScene, maps, look)
         else:
             show(slicer.mrmlScene, maps, look)
 
     def take(self, maps: Maps) -> None:
         """Choose these maps, and show them if a review is on."""
-        for role in ROLES:
-            setattr(self.parameters, role, getattr(maps, role))
+        with slicer.util.NodeModify(self.parameters):
+            for role in ROLES:
+                setattr(self.parameters, role, getattr(maps, role))
 
     @guarded
     def start(self, *_: Any) -> None:
@@ -97,10 +98,10 @@ class ReviewPanel(Panel):
         self.take(replace(newest_maps(slicer.mrmlScene), base=self.parameters.base))
 
 
-def _only_opacities_differ(before: tuple[Maps, Look], after: tuple[Maps, Look]) -> bool:
-    (maps_before, look_before), (maps, look) = before, after
-    if maps_before != maps or not all(look_before.opacities) or not all(look.opacities):
-        return False  # A map that appears or vanishes takes its legend with it.
-    return replace(look_before, para_opacity=0, dia_opacity=0, fade=0) == replace(
-        look, para_opacity=0, dia_opacity=0, fade=0
-    )
+def _same_layers_and_scales(before: tuple[Maps, Look], after: tuple[Maps, Look]) -> bool:
+    """Whether thresholds and opacities are all that differs, and no map appears or vanishes with its scale."""
+
+    def scales(look: Look) -> tuple[Any, ...]:
+        return look.window_ppb, look.legends, *(opacity > 0 for opacity in look.opacities)
+
+    return before[0] == after[0] and scales(before[1]) == scales(after[1])

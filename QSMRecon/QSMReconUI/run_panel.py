@@ -65,7 +65,7 @@ class RunPanel(Panel):
             request, new_scratch(), self.shared.logic.start_process, self._progress, self.shared.log
         )
         show_sentence(self.ui.statusLabel, "Writing the scan for the reconstruction …")
-        slicer.app.processEvents()
+        self.ui.statusLabel.repaint()
         try:
             working.start()
         except InputError:
@@ -142,7 +142,8 @@ class RunPanel(Panel):
         bar.setValue(round(1000 * progress.fraction))
         left = f" – about {duration(progress.seconds_left)} left" if progress.seconds_left is not None else ""
         words = f": {progress.text}" if progress.text else ""
-        show_sentence(self.ui.statusLabel, f"{progress.stage}{words}{left}")
+        where = f"{progress.number} of {progress.count}, " if progress.number else ""
+        show_sentence(self.ui.statusLabel, f"{where}{progress.stage}{words}{left}")
 
     @guarded
     def _show_details(self, *_: Any) -> None:

@@ -45,11 +45,11 @@ _BIDS_PARTS = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "im
 _WORDS = (
     ("spin_echo", r"mese|spin.?echo"),
     ("phase", r"phase|pha|ph"),
-    ("real", r"real|re"),
-    ("imag", r"imag(inary)?|im"),
+    ("real", r"real"),
+    ("imag", r"imag(inary)?"),
     ("magnitude", r"magnitude|mag|gre|megre|e\d+"),
 )
-_TRAILING = r"[\W_]*(echo|part|mag|magnitude|phase|real|imag|e|te|m|p)?[\W_]*\d*$"
+_TRAILING = r"[\W_]+(echo|part|mag|magnitude|phase|real|imag|e|te|m|p)?[\W_]*\d*$"
 
 
 @dataclass(frozen=True)

@@ -160,3 +160,29 @@ def test_a_loaded_scene_is_reviewed_again(widget: Any, app: Any, tmp_path: Path)
     pump(0.1)
     assert red.GetNthLayerVolumeID(3) == slicer.mrmlScene.GetFirstNodeByName("dia").GetID()
     assert red.GetNthLayerOpacity(3) == pytest.approx(0.35)
+
+
+def test_what_a_reader_has_set_by_hand_stays(widget: Any) -> None:
+    parameters = widget.logic.getParameterNode()
+    parameters.base, parameters.para = add_volume("base", 100), add_volume("para", 0.1)
+    widget.ui.reviewButton.click()
+    display = parameters.base.GetDisplayNode()
+    assert not display.GetAutoWindowLevel()
+    display.SetWindowLevel(33, 22)
+    for value in (40.0, 50.0):
+        widget.ui.paraThresholdPpbSlider.setProperty("value", value)
+    widget.ui.windowPpbSlider.setProperty("value", 150.0)
+    assert (display.GetWindow(), display.GetLevel()) == (33, 22)
+
+
+def test_a_moving_threshold_makes_no_nodes(widget: Any) -> None:
+    parameters = widget.logic.getParameterNode()
+    parameters.para = add_volume("para", 0.1)
+    widget.ui.reviewButton.click()
+    added: list[int] = []
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, lambda *_: added.append(1))
+    for value in (30.0, 31.0, 32.0):
+        widget.ui.paraThresholdPpbSlider.setProperty("value", value)
+    pump(0.02)
+    assert parameters.para.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.032)
+    assert not added

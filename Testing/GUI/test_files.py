@@ -127,6 +127,15 @@ def test_corrections_are_of_one_folder(widget: Any, bids: Path, plain: Path) -> 
     assert parameters.corrections == ""
 
 
+@pytest.mark.parametrize("text", ["{", "3", "[]", '{"QSM_e1.nii.gz": 3}', '{"QSM_e1.nii.gz": ["spin", "5"]}'])
+def test_corrections_of_another_version_do_no_harm(widget: Any, plain: Path, text: str) -> None:
+    parameters = open_folder(widget, plain)
+    parameters.corrections = text
+    pump(0.02)
+    assert table(widget)[0] == ("QSM_e1.nii.gz", "magnitude", "6")
+    assert widget.ui.runButton.enabled
+
+
 def test_a_scene_brings_its_folder_back_with_its_corrections(
     widget: Any, make_widget: Any, plain: Path, children: list[FakeProcess]
 ) -> None:
@@ -145,7 +154,7 @@ def test_a_scene_brings_its_folder_back_with_its_corrections(
     [
         (lambda folder: None, "is not a folder"),
         (lambda folder: folder.mkdir(), "holds no gradient-echo scan"),
-        (lambda folder: (folder.mkdir(), (folder / "1").write_bytes(b"\0" * 128 + b"DICM")), "Slicer's DICOM module"),
+        (lambda folder: (folder.mkdir(), (folder / "1").write_bytes(b"\0" * 128 + b"DICM")), "dcm2niix"),
         (lambda folder: write(folder / "a_mag.nii"), "No volume is chosen"),
         (lambda folder: (write(folder / "a.nii"), (folder / "a.json").write_text("{")), "cannot be read as JSON"),
     ],
@@ -191,3 +200,15 @@ def test_results_of_files_are_shown_on_a_magnitude_loaded_for_it(
     assert parameters.base.GetName() == "sub-a_run-1 magnitude"
     assert parameters.chi.GetName() == "sub-a_run-1 χ [ppm]"
     assert parameters.base.GetID() not in [row[0] for row in table(widget)]
+
+
+def test_a_folder_that_does_not_say_its_field_strength_does_not_inherit_one(
+    widget: Any, bids: Path, tmp_path: Path
+) -> None:
+    parameters = open_folder(widget, bids)
+    assert parameters.fieldStrength == 2.9
+    for part in ("mag", "phase"):
+        write(tmp_path / "other" / f"gre_{part}.nii.gz", EchoTime=0.01)
+    open_folder(widget, tmp_path / "other")
+    assert parameters.fieldStrength == 0.0
+    assert "field strength is not known" in widget.ui.runButton.toolTip

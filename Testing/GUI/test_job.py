@@ -83,6 +83,18 @@ def test_cancel_ends_the_whole_tree_within_two_seconds(tmp_path: Path, stubborn:
     assert not alive(int(pids[0]))
 
 
+def test_a_child_that_was_done_first_is_done(tmp_path: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, lambda *_: None); print('{}', flush=True); time.sleep(0.3)"
+    )
+    started = run(tmp_path, code)
+    while not started._events:
+        assert started.poll() is None
+        time.sleep(0.01)
+    started.cancel()
+    assert started.wait().kind == "done"
+
+
 def test_grandchildren_of_a_child_that_died_are_ended_too(tmp_path: Path) -> None:
     pids: list[str] = []
     code = TREE.format(stubborn=False).replace("\ntime.sleep(60)", "\nsys.exit(3)")

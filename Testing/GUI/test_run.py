@@ -78,7 +78,7 @@ def test_progress_is_shown_with_the_time_left(ready: Any, child: FakeProcess) ->
     assert not ready.ui.runButton.isVisibleTo(ready.ui.runButton.parent())
     child.say(event="progress", stage="tkd", fraction=0.5, text="inverting")
     assert pump(1, until=lambda: ready.ui.progressBar.value == 500)
-    assert "tkd: inverting" in ready.ui.statusLabel.text
+    assert "1 of 1, tkd: inverting" in ready.ui.statusLabel.text
     assert "left" in ready.ui.statusLabel.text
 
 
@@ -274,3 +274,25 @@ def test_pressing_run_twice_starts_one_child(ready: Any, children: list[FakeProc
     ready.ui.runButton.click()
     ready.window.run.start()
     assert len(children) == 1
+
+
+def test_results_of_a_sequence_are_shown_on_one_of_its_echoes(widget: Any, children: list[FakeProcess]) -> None:
+    from QSMReconUI.scan import assign
+
+    for part in ("magnitude", "phase"):
+        sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", f"gre {part}")
+        for echo in range(3):
+            volume = slicer.vtkMRMLScalarVolumeNode()
+            slicer.util.updateVolumeFromArray(volume, np.full(SHAPE, echo + 1, np.float32))
+            volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(AFFINE))
+            sequence.SetDataNodeAtValue(volume, str(echo))
+        assign(sequence, part, "4 9 14")
+    widget.logic.getParameterNode().fieldStrength = 3.0
+    pump(0.02)
+    assert widget.ui.runButton.enabled, widget.ui.runButton.toolTip
+    widget.ui.runButton.click()
+    finish(children[-1])
+    base = widget.logic.getParameterNode().base
+    assert base.GetName().startswith("gre magnitude")
+    assert slicer.util.arrayFromVolume(base).max() == 2
+    assert widget.ui.echoTable.rowCount == 2

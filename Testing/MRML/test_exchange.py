@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel
@@ -214,3 +215,55 @@ def test_results_survive_a_saved_scene(mrml: Any, tmp_path: Path) -> None:
     folder = hierarchy.GetItemParent(hierarchy.GetItemByDataNode(chi))
     assert hierarchy.GetItemName(folder) == "sub-1 QSM"
     assert mrml.scene.GetFirstNodeByName("sub-1 brain mask") is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "title"),
+    [
+        (["sub-1_ses-2_run-3_echo-1_part-mag_MEGRE", "x"], "sub-1_ses-2_run-3"),
+        (["head e1 mag", "head e1 ph", "head e2 mag"], "head"),
+        (["gre magnitude", "gre phase"], "gre"),
+        (["QSM_e1.nii.gz", "QSM_e1_ph.nii.gz", "QSM_e2.nii.gz"], "QSM"),
+        (["Müller 3 mag", "Müller 3 phase"], "Müller 3"),
+        (["mag", "phase"], "scan"),
+        ([], "scan"),
+    ],
+)
+def test_a_scan_is_called_what_its_volumes_have_in_common(names: list[str], title: str) -> None:
+    from QSMReconUI.scan import scan_name
+
+    assert scan_name(names) == title
+
+
+@pytest.mark.parametrize(
+    ("name", "image_type", "part"),
+    [
+        ("sub-1_echo-1_part-phase_MEGRE", [], "phase"),
+        ("sub-1_echo-1_MESE", ["M"], "spin_echo"),
+        ("gre_e1_ph", [], "phase"),
+        ("gre_e1", [], "magnitude"),
+        ("12: t2*_swi_Pha_Images", [], "phase"),
+        ("anything", ["ORIGINAL", "PRIMARY", "P", "ND"], "phase"),
+        ("anything", ["ORIGINAL", "PRIMARY", "IMAGINARY"], "imag"),
+        ("IM_0001", [], ""),
+        ("T1 mprage", [], ""),
+        ("graph", [], ""),
+    ],
+)
+def test_parts_are_told_by_names_and_image_types(name: str, image_type: list[str], part: str) -> None:
+    from QSMReconUI.scan import part_by_words
+
+    assert part_by_words(name, image_type) == part
+
+
+def test_dicom_tags_tell_part_time_and_field(mrml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from QSMReconUI.scan import Guess, guess
+
+    tags = {"0018,0081": "12.5", "0018,0087": "3", "0008,0008": "ORIGINAL\\PRIMARY\\P\\ND", "0043,102f": ""}
+    database = SimpleNamespace(instanceValue=lambda uid, tag: tags[tag] if uid == "1.2.3" else "")
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    node = slicer.util.addVolumeFromArray(random_voxels(), OBLIQUE, "7: swi")
+    node.SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    assert guess(node) == Guess("phase", (0.0125,), 3.0)
+    tags |= {"0043,102f": "3", "0008,0008": "ORIGINAL"}
+    assert guess(node).part == "imag"
