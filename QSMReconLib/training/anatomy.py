@@ -21,29 +21,31 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class Tissue:
-    """What a tissue is in numbers: mean χ_para and χ_dia in ppb, both positive."""
+    """What a tissue is in numbers: mean χ_para and χ_dia in ppb, both positive, and R2 at 3 T in Hz."""
 
     name: str
     para_ppb: float
     dia_ppb: float
+    r2_hz: float
     ellipsoids: tuple[tuple[tuple[float, float, float], tuple[float, float, float], float], ...] = ()
     """Of a nucleus, on the right side: centre and half axes in MNI mm, and a turn about z in degrees."""
 
 
 TISSUES = (
-    Tissue("white matter", 17, 29),
-    Tissue("grey matter", 25, 12),
-    Tissue("CSF", 0, 0),
-    Tissue("caudate", 48, 8, (((13, 14, 5), (5.5, 9, 9), 10), ((15.5, 1, 18), (4.5, 11, 5), 12))),
-    Tissue("putamen", 77, 10, (((27, 3, 0), (5, 15, 9.5), 14), ((23, 12, -1), (6, 6, 7), 0))),
-    Tissue("pallidum", 132, 13, (((19, -4, -1), (4, 8.5, 6), 22),)),
-    Tissue("red nucleus", 112, 10, (((5, -20, -9), (3.3, 3.8, 4.5), 0),)),
-    Tissue("substantia nigra", 116, 11, (((10, -17, -12), (2.6, 7, 4), 35),)),
-    Tissue("dentate nucleus", 110, 15, (((15, -57, -34), (6, 8, 4.5), 25),)),
-    Tissue("thalamus", 23, 21, (((11, -18, 8), (8, 12.5, 8), 20),)),
-    Tissue("pulvinar", 52, 4, (((14, -28, 7), (5, 5, 5), 0),)),
+    Tissue("white matter", 17, 29, 14),
+    Tissue("grey matter", 25, 12, 11.5),
+    Tissue("CSF", 0, 0, 0.7),
+    Tissue("caudate", 48, 8, 13, (((13, 14, 5), (5.5, 9, 9), 10), ((15.5, 1, 18), (4.5, 11, 5), 12))),
+    Tissue("putamen", 77, 10, 14.5, (((27, 3, 0), (5, 15, 9.5), 14), ((23, 12, -1), (6, 6, 7), 0))),
+    Tissue("pallidum", 132, 13, 20, (((19, -4, -1), (4, 8.5, 6), 22),)),
+    Tissue("red nucleus", 112, 10, 17, (((5, -20, -9), (3.3, 3.8, 4.5), 0),)),
+    Tissue("substantia nigra", 116, 11, 18, (((10, -17, -12), (2.6, 7, 4), 35),)),
+    Tissue("dentate nucleus", 110, 15, 16, (((15, -57, -34), (6, 8, 4.5), 25),)),
+    Tissue("thalamus", 23, 21, 13, (((11, -18, 8), (8, 12.5, 8), 20),)),
+    Tissue("pulvinar", 52, 4, 13, (((14, -28, 7), (5, 5, 5), 0),)),
 )
-"""χ of the nuclei after an atlas of 106 subjects (doi:10.1002/nbm.5226); cortex, CSF and dentate are our choice."""
+"""χ of the nuclei after an atlas of 106 subjects (doi:10.1002/nbm.5226); χ of the cortex, CSF and dentate, and all R2,
+are our choice."""
 
 
 @dataclass(frozen=True)

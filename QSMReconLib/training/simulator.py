@@ -7,7 +7,7 @@ complete problem, with its own edge, and a network that looks at small pieces le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch.nn import functional
@@ -39,6 +39,11 @@ class SimulatorConfig:
     scaled: float = 0.25
     flipped: float = 0.15
     padding_mm: float = 20.0
+    dr_hz_per_ppm: float = 137.0
+    dr_varies: float = 0.08
+    """Of R2′ per ppm, of either source, over 25 mm; by half of that also from head to head."""
+    decay_noise_hz: tuple[float, float] = (0.3, 3.0)
+    decay_noise_free: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Sample:
     chi_para_ppm: torch.Tensor
     chi_dia_ppm: torch.Tensor
     r2prime_hz: torch.Tensor
+    r2_hz: torch.Tensor
+    measured_r2prime_hz: torch.Tensor
+    measured_r2star_hz: torch.Tensor
     mask: torch.Tensor
     weight: torch.Tensor
     noise_ppm: float
@@ -63,13 +71,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one grid: volumes (B, 1, X, Y, Z) in ppm, kernels (B, 1, half-spectrum)."""
+    """Samples of one grid: volumes (B, 1, X, Y, Z) as those of a sample, kernels (B, 1, half-spectrum)."""
 
     field_ppm: torch.Tensor
     chi_ppm: torch.Tensor
     weight: torch.Tensor
     kernel: torch.Tensor
     spectrum: Spectrum
+    chi_para_ppm: torch.Tensor
+    chi_dia_ppm: torch.Tensor
+    r2prime_hz: torch.Tensor
+    measured_r2prime_hz: torch.Tensor
+    measured_r2star_hz: torch.Tensor
 
 
 class Simulator:
@@ -83,11 +96,12 @@ class Simulator:
     def batch(self, number: int, size: int) -> Batch:
         """`size` samples on one grid, from `number` on."""
         made = [self.sample(number + index, grid_of=number) for index in range(size)]
-        volumes = [
-            torch.stack([getattr(sample, name)[None] for sample in made])
-            for name in ("field_ppm", "chi_ppm", "weight", "kernel")
-        ]
-        return Batch(volumes[0], volumes[1], volumes[2], volumes[3], made[0].spectrum)
+        volumes = {
+            item.name: torch.stack([getattr(sample, item.name)[None] for sample in made])
+            for item in fields(Batch)
+            if item.name != "spectrum"
+        }
+        return Batch(spectrum=made[0].spectrum, **volumes)
 
     def sample(self, number: int, grid_of: int | None = None) -> Sample:
         """Sample `number`, on the grid that sample `grid_of` has; regions with too little brain are drawn again."""
@@ -115,35 +129,37 @@ class Simulator:
         return (n, n, n), (edge, edge, edge), 1
 
     def _head(self, dice: Dice, shape: tuple[int, int, int], voxel: Size) -> dict[str, torch.Tensor]:
-        """χ_para and χ_dia in ppm, R2′ and the mask, on the fine grid."""
+        """χ_para and χ_dia in ppm, R2′ and R2 in Hz, and the mask, on the fine grid."""
         if dice.chance(self.config.geometric):
-            para, dia, mask = self._pattern(dice, shape, voxel)
+            para, dia, r2, mask = self._pattern(dice, shape, voxel)
         else:
-            para, dia, mask = self._brain(dice, shape, voxel)
+            para, dia, r2, mask = self._brain(dice, shape, voxel)
         vessel_cover, owner = draw_vessels(dice, shape, voxel, self._vessels(dice, shape, voxel), (0.4, 1.7))
         count = int(owner.max()) + 1
         values = torch.tensor([0.0] + [dice.spread(0.1, 0.4) for _ in range(count)], device=mask.device)
         para = torch.lerp(para, values[owner.long()], vessel_cover)
         dia = dia * (1 - vessel_cover)
-        para, dia = self._lesions(dice, para, dia, shape, voxel)
+        r2 = torch.lerp(r2, torch.full_like(r2, dice.uniform(18, 32)), vessel_cover)
+        self._lesions(dice, para, dia, r2, shape, voxel)
         if dice.chance(self.config.scaled):
             scale = dice.spread(1, 4)
             para, dia = para * scale, dia * scale
         if dice.chance(self.config.flipped):
             para, dia = dia, para
         mask = self._cut(dice, mask, shape, voxel)
-        relaxivity = 0.1 * smooth_noise(dice, shape, voxel, 25.0, 2)
-        r2prime = 114 * (1 + relaxivity[0]) * para + 100 * (1 + relaxivity[1]) * dia
-        return {"para": para * mask, "dia": dia * mask, "r2prime": r2prime * mask, "mask": mask, "vessel": vessel_cover}
+        vary = self.config.dr_varies
+        relaxivity = (1 + vary * smooth_noise(dice, shape, voxel, 25.0, 2)).clamp(min=0.3)
+        dr = [self.config.dr_hz_per_ppm * dice.around(1.0, vary / 2) for _ in range(2)]
+        r2prime = dr[0] * relaxivity[0] * para + dr[1] * relaxivity[1] * dia
+        maps = {"para": para, "dia": dia, "r2prime": r2prime, "r2": r2}
+        return {name: volume * mask for name, volume in maps.items()} | {"mask": mask, "vessel": vessel_cover}
 
     def _vessels(self, dice: Dice, shape: tuple[int, int, int], voxel: Size) -> int:
         """As many as 15 to 40 to a brain of 1.4 litres would give here, doubled and more: small regions need some."""
         volume = math.prod(n * v for n, v in zip(shape, voxel, strict=True)) / 1.4e6
         return round(dice.spread(15, 120) * volume + dice.uniform(0, 2.5))
 
-    def _brain(
-        self, dice: Dice, shape: tuple[int, int, int], voxel: Size
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _brain(self, dice: Dice, shape: tuple[int, int, int], voxel: Size) -> tuple[torch.Tensor, ...]:
         channels = self._warped(dice, shape, voxel)
         brain, grey, white, t1 = channels[:4]
         mask = (brain > 0.5).float()
@@ -157,11 +173,13 @@ class Simulator:
         share = share / share.sum(0).clamp(min=1e-3)
         para = [dice.around(t.para_ppb, 0.3) * 1e-3 for t in TISSUES]
         dia = [dice.around(t.dia_ppb, 0.25) * 1e-3 for t in TISSUES]
-        maps = [torch.einsum("c,cxyz->xyz", torch.tensor(v, device=share.device), share) for v in (para, dia)]
+        r2 = [dice.around(t.r2_hz, 0.12) for t in TISSUES]
+        maps = [torch.einsum("c,cxyz->xyz", torch.tensor(v, device=share.device), share) for v in (para, dia, r2)]
         detail = (t1 - 0.7) * dice.uniform(-0.02, 0.02)
         for index, texture in enumerate(self._texture(dice, shape, voxel)):
             maps[index] = (maps[index] * (1 + texture[0]) + texture[1] + (detail if index else 0)).clamp(min=0)
-        return maps[0], maps[1], mask
+        maps[2] *= (1 + dice.uniform(0, 0.06) * smooth_noise(dice, shape, voxel, dice.spread(3, 20))[0]).clamp(min=0)
+        return *maps, mask
 
     def _texture(self, dice: Dice, shape: tuple[int, int, int], voxel: Size) -> list[torch.Tensor]:
         """For χ_para and χ_dia: a relative and an absolute (ppm) texture of several scales, (2, X, Y, Z) each."""
@@ -200,9 +218,7 @@ class Simulator:
         grid = torch.stack([at[2], at[1], at[0]], -1)[None]
         return functional.grid_sample(channels[None], grid, align_corners=True)[0]
 
-    def _pattern(
-        self, dice: Dice, shape: tuple[int, int, int], voxel: Size
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _pattern(self, dice: Dice, shape: tuple[int, int, int], voxel: Size) -> tuple[torch.Tensor, ...]:
         """No anatomy: levels of smooth noise as regions, with blobs of every kind, sharp or smooth."""
         noise = smooth_noise(dice, shape, voxel, dice.spread(6, 40))[0]
         levels = dice.host.randint(2, 6)
@@ -222,12 +238,19 @@ class Simulator:
         if dice.chance(0.7):
             chi = chi + smooth_noise(dice, shape, voxel, dice.spread(1.5, 6))[0] * dice.uniform(0, 6e-3)
         common = 0.03 * torch.rand(1, generator=dice.generator, device=dice.device)
-        return chi.clamp(min=0) + common, (-chi).clamp(min=0) + common, torch.ones(shape, device=dice.device)
+        r2 = (13 + 2 * smooth_noise(dice, shape, voxel, dice.spread(6, 40))[0] + 60 * chi.abs()).clamp(min=0.5)
+        return chi.clamp(min=0) + common, (-chi).clamp(min=0) + common, r2, torch.ones(shape, device=dice.device)
 
     def _lesions(
-        self, dice: Dice, para: torch.Tensor, dia: torch.Tensor, shape: tuple[int, int, int], voxel: Size
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Multiple sclerosis, bleeds and calcifications; most regions have none of a kind."""
+        self,
+        dice: Dice,
+        para: torch.Tensor,
+        dia: torch.Tensor,
+        r2: torch.Tensor,
+        shape: tuple[int, int, int],
+        voxel: Size,
+    ) -> None:
+        """Multiple sclerosis, bleeds and calcifications, drawn into the maps; most regions have none of a kind."""
         for _ in range(dice.host.randint(1, 5) if dice.chance(0.35) else 0):
             rim = dice.chance(0.25)
             blob = draw_blob(
@@ -235,6 +258,7 @@ class Simulator:
             )
             para[blob.box] += blob.cover * dice.uniform(0.0, 0.06)
             dia[blob.box] = dia[blob.box] * (1 - blob.cover * (0.0 if rim else dice.uniform(0.2, 0.7)))
+            r2[blob.box] *= 1 - blob.cover * dice.uniform(-0.1, 0.4)
         for target, other, low, high, probability in ((para, dia, 0.2, 2.0, 0.18), (dia, para, 0.2, 2.0, 0.12)):
             for _ in range(dice.host.randint(1, 3) if dice.chance(probability) else 0):
                 edge = min(voxel) * dice.spread(0.5, 3)
@@ -243,7 +267,7 @@ class Simulator:
                 value = dice.spread(low, high)
                 target[blob.box] = torch.lerp(target[blob.box], target[blob.box] * 0 + value, blob.cover)
                 other[blob.box] *= 1 - blob.cover
-        return para, dia
+                r2[blob.box] = torch.lerp(r2[blob.box], r2[blob.box] * 0 + dice.spread(12, 50), blob.cover)
 
     def _cut(self, dice: Dice, mask: torch.Tensor, shape: tuple[int, int, int], voxel: Size) -> torch.Tensor:
         """The mask, in a third of the regions with a smooth random part of it gone."""
@@ -266,8 +290,8 @@ class Simulator:
         mask = _thicker(head["mask"], split)
         inside = (mask > 0.5).float()
         # A voxel at the rim holds the mean of the tissue that is in it, and only that is seen.
-        chi, para, dia, r2prime = (
-            _thicker(v, split) * inside for v in (chi, head["para"], head["dia"], head["r2prime"])
+        chi, para, dia, r2prime, r2 = (
+            _thicker(v, split) * inside for v in (chi, head["para"], head["dia"], head["r2prime"], head["r2"])
         )
         true_field = _thicker(true_field * head["mask"], split) / mask.clamp(min=0.5)
         mask = inside
@@ -275,7 +299,8 @@ class Simulator:
         spectrum = Spectrum.of(shape, voxel, config.padding_mm) if split > 1 else fine
         if dice.chance(config.eroded):
             width = 2 * dice.host.randint(1, 2) + 1
-            mask = (functional.avg_pool3d(mask[None, None], width, 1, width // 2)[0, 0] > 0.999).float()
+            core = (functional.avg_pool3d(mask[None, None], width, 1, width // 2)[0, 0] > 0.999).float()
+            mask = core if float(core.mean()) > 0.06 else mask
         field = true_field
         if dice.chance(config.harmonic):
             field = field + config.harmonic_ppb * 1e-3 * dice.host.gauss(0, 1) * _harmonic(dice, shape, voxel)
@@ -289,12 +314,16 @@ class Simulator:
         weight = mask.clone()
         if dice.chance(config.known_noise):
             weight = weight / relative.clamp(min=1) * torch.where(wrong, 0.05, 1.0)
+        measured_r2prime, measured_r2star = self._decays(dice, r2prime, r2, vessel)
         return Sample(
             field * mask,
             chi * mask,
             para * mask,
             dia * mask,
             r2prime * mask,
+            r2 * mask,
+            measured_r2prime * mask,
+            measured_r2star * mask,
             mask,
             weight,
             noise,
@@ -302,6 +331,18 @@ class Simulator:
             dipole_kernel(spectrum, b0, field.device),
             b0,
         )
+
+    def _decays(
+        self, dice: Dice, r2prime: torch.Tensor, r2: torch.Tensor, vessel: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """R2′ and R2* as fits find them: noisy, wrong in some heads' veins; half of all R2′ are cut at zero."""
+        config = self.config
+        noise = 0.0 if dice.chance(config.decay_noise_free) else dice.spread(*config.decay_noise_hz)
+        if dice.chance(0.3):
+            r2prime = r2prime * (1 + dice.uniform(-0.4, 0.6) * vessel)
+        one, two = dice.normal(2, *r2.shape) * noise
+        found = r2prime + one
+        return found.clamp(min=0) if dice.chance(0.5) else found, (r2 + r2prime + two).clamp(min=0)
 
     def _tilted(self, dice: Dice) -> Size:
         if dice.chance(self.config.any_orientation):

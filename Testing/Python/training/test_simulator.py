@@ -39,6 +39,8 @@ def test_everything_is_finite_consistent_and_zero_outside(ball_anatomy: Anatomy)
         assert float(sample.chi_para_ppm.min()) >= 0
         assert float(sample.chi_dia_ppm.min()) >= 0
         assert float(sample.r2prime_hz.min()) >= 0
+        assert float(sample.r2_hz.min()) >= 0
+        assert float(sample.measured_r2star_hz.min()) >= 0
         assert float(sample.weight.max()) <= 1
         assert float(sample.mask.mean()) > 0.05
         assert all(n % 8 == 0 for n in sample.mask.shape)
@@ -111,6 +113,27 @@ def test_the_template_has_every_nucleus_in_the_brain() -> None:
         assert float((nucleus * brain).sum() / nucleus.sum()) > 0.99
 
 
+def test_decay_follows_the_sources_but_not_exactly(ball_anatomy: Anatomy) -> None:
+    """Without variation R2′ is Dr times the sources; with it the closed form is only near."""
+    fixed = replace(PLAIN, dr_varies=0.0, decay_noise_free=1.0)
+    exact = Simulator(ball_anatomy, fixed, seed=3).sample(0)
+    sources = exact.chi_para_ppm + exact.chi_dia_ppm
+    assert torch.allclose(exact.r2prime_hz, 137 * sources, rtol=1e-4, atol=1e-3)
+    varied = Simulator(ball_anatomy, replace(fixed, dr_varies=0.08), seed=3).sample(0)
+    inside = (varied.mask > 0) & (sources > 0.01)
+    ratio = varied.r2prime_hz[inside] / (varied.chi_para_ppm + varied.chi_dia_ppm)[inside] / 137
+    assert 0.02 < float(ratio.std()) < 0.2
+    assert float(ratio.mean()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_measured_rates_scatter_by_their_noise(ball_anatomy: Anatomy) -> None:
+    config = replace(PLAIN, decay_noise_free=0.0, decay_noise_hz=(2.0, 2.0))
+    sample = Simulator(ball_anatomy, config, seed=4).sample(1)
+    error = (sample.measured_r2star_hz - sample.r2_hz - sample.r2prime_hz)[sample.mask > 0]
+    assert float(error.abs().median()) / 0.6745 == pytest.approx(2.0, rel=0.1)
+
+
 def _volumes(sample: Sample) -> list[torch.Tensor]:
     names = ("field_ppm", "chi_ppm", "chi_para_ppm", "chi_dia_ppm", "r2prime_hz", "weight")
+    names += ("r2_hz", "measured_r2prime_hz", "measured_r2star_hz")
     return [getattr(sample, name) for name in names]
