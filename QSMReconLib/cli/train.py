@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..runtime import pick_device
 from .console import say
 
@@ -20,6 +22,13 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("name", metavar="NAME|FILE.json", help="a named configuration, or a file of one")
     added.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="checkpoints and curves")
+    added.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME|FILE",
+        help="begin with the weights of a network that ships, of a checkpoint or of a safetensors file; the schedule "
+        "and the optimizer start anew",
+    )
     added.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
     added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps")
     added.set_defaults(command=command)
@@ -31,7 +40,11 @@ def command(args: argparse.Namespace) -> int:
     from ..training.export import named_config
     from ..training.loop import train
 
+    if args.start and args.resume:
+        raise InputError("--resume goes on with a training, --from begins a new one: give one of them.")
     config = TrainingConfig.load(Path(args.name)) if args.name.endswith(".json") else named_config(args.name)
+    if args.start:
+        config = replace(config, start_from=args.start)
 
     def report(step: int, steps: int, text: str) -> None:
         say(f"{step:>7} of {steps}  {text}")

@@ -17,6 +17,7 @@ class TrainingConfig:
     """One training. `architecture` holds the options of the network `kind`; a step sees `batch` regions per process.
 
     Batches are made in pools, and every pool is gone through `repeats` times: worth it where making them is slow.
+    `start_from` is the name of a network that ships, or a file, whose weights a new training begins with.
     """
 
     name: str = "qsmnet-phys"
@@ -41,6 +42,7 @@ class TrainingConfig:
     checkpoint_every: int = 100
     mixed_precision: bool = True
     compile: bool = False
+    start_from: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As `from_json` reads it."""

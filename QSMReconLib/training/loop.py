@@ -8,7 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from .config import TrainingConfig
 from .curves import write_curves
 from .losses import chi_loss
 from .simulator import Batch, Simulator
+from .start import weights_of
 
 Report = Callable[[int, int, str], None]
 """Called with the step, the number of steps and a sentence."""
@@ -163,6 +164,14 @@ class Trainer:
             raise InputError(f"The checkpoint is of another network than the configuration: {error}") from error
         self.step, self.best, self.history = state["step"], state["best"], list(state["history"])
 
+    def begin_with(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Start a new training from trained weights. Raises InputError where they are of another architecture."""
+        try:
+            self.network.load_state_dict(weights)
+            self.average.load_state_dict(weights)
+        except RuntimeError as error:
+            raise InputError(f"The weights to start from are of another network than the configuration: {error}") from error
+
 
 def train(
     config: TrainingConfig,
@@ -196,6 +205,8 @@ def train(
     trainer = Trainer(config, target, anatomy or Anatomy.load(target), rank, world)
     if resume:
         trainer.restore(torch.load(checkpoint, map_location=target, weights_only=True))
+    elif config.start_from:
+        trainer.begin_with(weights_of(config.start_from))
     if rank == 0:
         (out / "config.json").write_text(json.dumps(config.to_json(), indent=1) + "\n", "utf-8")
     with _stop_on_signal() as stopped:
