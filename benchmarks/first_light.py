@@ -21,6 +21,9 @@ from scipy import ndimage
 
 from QSMReconLib.data import ChiMap, Grid, LocalField, Mask, TotalField
 from QSMReconLib.evaluation.metrics import nrmse, xsim
+from QSMReconLib.inversion.hdqsm import HdQsm
+from QSMReconLib.inversion.nltv import NlTv
+from QSMReconLib.inversion.rts import Rts
 from QSMReconLib.inversion.tkd import Tkd
 from QSMReconLib.inversion.tv import Tv
 from QSMReconLib.io.bids import find_scans, load_scan
@@ -34,12 +37,37 @@ INVERSIONS: dict[str, Stage] = {
     "TV 2e-4, as published": Tv(regularisation=2e-4, masked=False, tolerance=1e-3),
     "TV 3e-5, as published": Tv(regularisation=3e-5, masked=False, tolerance=1e-3),
     "TV 1e-4, masked (default)": Tv(),
+    "RTS": Rts(),
+    "HD-QSM": HdQsm(),
+    "nlTV": NlTv(),
 }
 ENGINE = {
-    ("sub-siemens1mm", "clean"): {"TKD 0.15": "31.0/.689", "TV 2e-4": "23.0/.667", "TV 3e-5": "24.8/.763"},
-    ("sub-siemens1mm", "2 ppb"): {"TKD 0.15": "54.2/.344", "TV 2e-4": "24.4/.660", "TV 3e-5": "39.6/.477"},
-    ("sub-geswi", "clean"): {"TKD 0.15": "39.6/.550", "TV 2e-4": "22.8/.663", "TV 3e-5": "31.6/.634"},
-    ("sub-geswi", "2 ppb"): {"TKD 0.15": "48.4/.381", "TV 2e-4": "24.5/.648", "TV 3e-5": "41.9/.445"},
+    ("sub-siemens1mm", "clean"): {
+        "TKD 0.15": "31.0/.689",
+        "TV 2e-4": "23.0/.667",
+        "TV 3e-5": "24.8/.763",
+        "RTS": "26.8/.697",
+        "HD-QSM": "18.7/.750",
+    },
+    ("sub-siemens1mm", "2 ppb"): {
+        "TKD 0.15": "54.2/.344",
+        "TV 2e-4": "24.4/.660",
+        "TV 3e-5": "39.6/.477",
+        "HD-QSM": "22.5/.680",
+    },
+    ("sub-geswi", "clean"): {
+        "TKD 0.15": "39.6/.550",
+        "TV 2e-4": "22.8/.663",
+        "TV 3e-5": "31.6/.634",
+        "RTS": "29.3/.609",
+        "HD-QSM": "21.9/.712",
+    },
+    ("sub-geswi", "2 ppb"): {
+        "TKD 0.15": "48.4/.381",
+        "TV 2e-4": "24.5/.648",
+        "TV 3e-5": "41.9/.445",
+        "HD-QSM": "25.7/.631",
+    },
 }
 ENGINE_RAW = {
     "sub-siemens1mm": "2.3 ppb; local 66 % on 75 %; TV 65/.39",

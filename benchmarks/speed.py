@@ -53,6 +53,10 @@ ROWS = (
     Row("TV, 15 iterations, published", "tv", "2.4 / 600", {"iterations": 15, "tolerance": 1e-6, "masked": False}),
     Row("TV, 15 iterations, masked", "tv", "2.4 / 600", {"iterations": 15, "tolerance": 1e-6}),
     Row("TV, default", "tv"),
+    Row("RTS, 12 iterations", "rts", "2.3 / 940", {"lsmr_iterations": 4, "iterations": 12, "tolerance": 1e-6}),
+    Row("RTS, default", "rts", "2.3 / 940"),
+    Row("HD-QSM, default", "hdqsm"),
+    Row("nlTV, default", "nltv"),
     Row("R2* (ARLO)", "arlo", "0.06 / -"),
     Row("R2* (nonlinear)", "r2starfit"),
 )

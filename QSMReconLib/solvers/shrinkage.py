@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .._lazy import torch
+from ..physics.differences import laplacian_spectrum
+from ..physics.fourier import Spectrum
 
 SLAB_BYTES = 2**20
 """Of one component in one slab."""
@@ -18,17 +20,30 @@ SLAB_BYTES = 2**20
 
 @dataclass(frozen=True)
 class TotalVariation:
-    """State and step. `dual` is (3, X, Y, Z) and changes in place; ends are periodic."""
+    """State and step. `dual` is (3, X, Y, Z) and changes in place; ends are periodic. `weight` (3, X, Y, Z), where
+    there is one, makes differences count more or less; a boolean one, whether they count."""
 
     dual: torch.Tensor
     voxel_size_mm: tuple[float, float, float]
     threshold: float
+    weight: torch.Tensor | None = None
 
     @classmethod
-    def starting(cls, like: torch.Tensor, voxel_size_mm: Sequence[float], threshold: float) -> TotalVariation:
-        """With the dual at zero, for volumes `like` (X, Y, Z). `threshold` is λ/ρ, per mm."""
+    def starting(
+        cls,
+        shape: Sequence[int],
+        voxel_size_mm: Sequence[float],
+        threshold: float,
+        device: torch.device | str = "cpu",
+        weight: torch.Tensor | None = None,
+    ) -> TotalVariation:
+        """With the dual at zero, for volumes of `shape` (X, Y, Z). `threshold` is λ/ρ, per mm."""
         x, y, z = voxel_size_mm
-        return cls(like.new_zeros((3, *like.shape)), (x, y, z), threshold)
+        return cls(torch.zeros((3, *shape), device=device), (x, y, z), threshold, weight)
+
+    def curvature(self, spectrum: Spectrum, device: torch.device | str) -> torch.Tensor:
+        """The half-spectrum of -div∘grad."""
+        return laplacian_spectrum(spectrum, device)
 
     def step(self, volume: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Update the dual for `volume` (X, Y, Z) and return div(z - u) in `out`."""
@@ -42,8 +57,12 @@ class TotalVariation:
             vx = torch.cat((slab[1:], after)).sub_(slab).div_(hx).add_(dual[0])
             vy = slab.roll(-1, 1).sub_(slab).div_(hy).add_(dual[1])
             vz = slab.roll(-1, 2).sub_(slab).div_(hz).add_(dual[2])
-            for v, u in zip((vx, vy, vz), dual, strict=True):
-                torch.clamp(v, -self.threshold, self.threshold, out=u)
+            for axis, (v, u) in enumerate(zip((vx, vy, vz), dual, strict=True)):
+                if self.weight is None:
+                    torch.clamp(v, -self.threshold, self.threshold, out=u)
+                else:
+                    limit = self.weight[axis, first : first + thickness] * self.threshold
+                    torch.clamp(v, -limit, limit, out=u)
                 v.sub_(u, alpha=2.0)
             target = out[first : first + thickness]
             torch.sub(vz, vz.roll(1, 2), out=target).mul_(hy / hz)
