@@ -170,7 +170,9 @@ class Trainer:
             self.network.load_state_dict(weights)
             self.average.load_state_dict(weights)
         except RuntimeError as error:
-            raise InputError(f"The weights to start from are of another network than the configuration: {error}") from error
+            raise InputError(
+                f"The weights to start from are of another network than the configuration: {error}"
+            ) from error
 
 
 def train(
