@@ -14,9 +14,7 @@ from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
 from .fidelity import wrapping
 from .problem import Problem, phase_per_ppm
-
-COUPLING = 0.1
-"""As for linear total variation: changes the speed, not the result."""
+from .tv import COUPLING
 
 
 def fansi(

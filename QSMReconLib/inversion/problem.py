@@ -34,17 +34,10 @@ class Problem:
         weight = data_weight(inside, None if noise is None else box.cut(noise.noise_ppm))
         return cls(local, box, Dipole.of(box.grid(local.grid), field.device), field * inside, inside, weight)
 
-    def cut(self, chi_ppm: torch.Tensor) -> torch.Tensor:
-        """χ (X, Y, Z) inside the mask, of a map that may fill the padded box."""
-        x, y, z = self.box.shape
-        return chi_ppm[:x, :y, :z] * self.inside
-
-    def chi_map(self, chi_ppm: torch.Tensor, reference: str | None = None) -> ChiMap:
+    def chi_map(self, chi_ppm: torch.Tensor) -> ChiMap:
         """The artifact of a χ that was found over the box, padded or not."""
-        volume = self.box.paste(self.cut(chi_ppm))
-        if reference is None:
-            return ChiMap(self.local.grid, volume, self.local.mask)
-        return ChiMap(self.local.grid, volume, self.local.mask, reference)
+        x, y, z = self.box.shape
+        return ChiMap(self.local.grid, self.box.paste(chi_ppm[:x, :y, :z] * self.inside), self.local.mask)
 
 
 def phase_per_ppm(gre: GreData | None, given: float | None = None) -> float:

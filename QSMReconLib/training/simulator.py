@@ -7,13 +7,14 @@ complete problem, with its own edge, and a network that looks at small pieces le
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from ..physics.dipole import dipole_kernel
 from ..physics.fourier import Spectrum
+from ..separation.relaxivity import DR_HZ_PER_PPM
 from .anatomy import TISSUES, Anatomy
 from .shapes import Dice, Size, coordinates, draw_blob, draw_vessels, rotation, smooth_noise
 
@@ -39,7 +40,7 @@ class SimulatorConfig:
     scaled: float = 0.25
     flipped: float = 0.15
     padding_mm: float = 20.0
-    dr_hz_per_ppm: float = 137.0
+    dr_hz_per_ppm: float = DR_HZ_PER_PPM
     dr_varies: float = 0.08
     """Of R2′ per ppm, of either source, over 25 mm; by half of that also from head to head."""
     decay_noise_hz: tuple[float, float] = (0.3, 3.0)
@@ -71,18 +72,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one grid: volumes (B, 1, X, Y, Z) as those of a sample, kernels (B, 1, half-spectrum)."""
+    """Samples of one grid: volumes (B, 1, X, Y, Z) in ppm, kernels (B, 1, half-spectrum)."""
 
     field_ppm: torch.Tensor
     chi_ppm: torch.Tensor
     weight: torch.Tensor
     kernel: torch.Tensor
     spectrum: Spectrum
-    chi_para_ppm: torch.Tensor
-    chi_dia_ppm: torch.Tensor
-    r2prime_hz: torch.Tensor
-    measured_r2prime_hz: torch.Tensor
-    measured_r2star_hz: torch.Tensor
 
 
 class Simulator:
@@ -96,12 +92,11 @@ class Simulator:
     def batch(self, number: int, size: int) -> Batch:
         """`size` samples on one grid, from `number` on."""
         made = [self.sample(number + index, grid_of=number) for index in range(size)]
-        volumes = {
-            item.name: torch.stack([getattr(sample, item.name)[None] for sample in made])
-            for item in fields(Batch)
-            if item.name != "spectrum"
-        }
-        return Batch(spectrum=made[0].spectrum, **volumes)
+        volumes = [
+            torch.stack([getattr(sample, name)[None] for sample in made])
+            for name in ("field_ppm", "chi_ppm", "weight", "kernel")
+        ]
+        return Batch(volumes[0], volumes[1], volumes[2], volumes[3], made[0].spectrum)
 
     def sample(self, number: int, grid_of: int | None = None) -> Sample:
         """Sample `number`, on the grid that sample `grid_of` has; regions with too little brain are drawn again."""

@@ -7,36 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from QSMReconLib.data import Artifact, ChiMap, FieldNoise, Grid, LocalField
+from QSMReconLib.data import Artifact, ChiMap, FieldNoise, LocalField
 from QSMReconLib.inversion.tv import Tv
 from QSMReconLib.inversion.tv import tv as padded_tv
 from QSMReconLib.inversion.weights import data_weight
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
-
-GRID = Grid.centred((30, 34, 27), (1.0, 0.9, 1.4), (0.2, -0.3, 0.93))
-
-
-@pytest.fixture(scope="module")
-def dipole() -> Dipole:
-    return Dipole.of(GRID, padding_mm=16)
-
-
-@pytest.fixture(scope="module")
-def mask() -> torch.Tensor:
-    mask = torch.zeros(GRID.shape, dtype=torch.bool)
-    mask[4:26, 5:29, 4:23] = True
-    return mask
-
-
-@pytest.fixture(scope="module")
-def chi() -> torch.Tensor:
-    """Boxes of either sign, inside the mask."""
-    chi = torch.zeros(GRID.shape)
-    chi[8:14, 10:16, 8:12] = 0.1
-    chi[16:22, 18:25, 10:18] = -0.06
-    chi[10:12, 22:24, 14:16] = 0.5
-    return chi
 
 
 def tv(field: torch.Tensor, dipole: Dipole, **options: Any) -> torch.Tensor:

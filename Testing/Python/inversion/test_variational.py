@@ -8,7 +8,6 @@ from math import pi
 import pytest
 import torch
 
-from QSMReconLib.data import Grid
 from QSMReconLib.inversion.hdqsm import hd_qsm
 from QSMReconLib.inversion.nltv import fansi
 from QSMReconLib.inversion.rts import rts, well_posed
@@ -16,34 +15,12 @@ from QSMReconLib.inversion.tv import tv
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.solvers.shrinkage import TotalVariation
 
-GRID = Grid.centred((30, 34, 27), (1.0, 0.9, 1.4), (0.2, -0.3, 0.93))
 S = 5.0
 Found = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-@pytest.fixture(scope="module")
-def dipole() -> Dipole:
-    return Dipole.of(GRID, padding_mm=16)
-
-
-@pytest.fixture(scope="module")
-def mask() -> torch.Tensor:
-    mask = torch.zeros(GRID.shape, dtype=torch.bool)
-    mask[4:26, 5:29, 4:23] = True
-    return mask
-
-
-@pytest.fixture(scope="module")
-def chi() -> torch.Tensor:
-    chi = torch.zeros(GRID.shape)
-    chi[8:14, 10:16, 8:12] = 0.1
-    chi[16:22, 18:25, 10:18] = -0.06
-    chi[10:12, 22:24, 14:16] = 0.5
-    return chi
-
-
 def nltv(field: torch.Tensor, dipole: Dipole, weight: torch.Tensor) -> torch.Tensor:
-    prior = TotalVariation.starting(dipole.spectrum.padded, GRID.voxel_size_mm, 2e-5 / 0.02)
+    prior = TotalVariation.starting(dipole.spectrum.padded, dipole.spectrum.voxel_size_mm, 2e-5 / 0.02)
     return fansi(field, dipole, weight, prior, S, rho=0.02, tolerance=1e-4)
 
 
@@ -89,7 +66,7 @@ def test_tells_how_far_it_is(name: str, dipole: Dipole, mask: torch.Tensor, chi:
     elif name == "hdqsm":
         hd_qsm(field, dipole, mask.float(), progress=seen.append)
     else:
-        prior = TotalVariation.starting(dipole.spectrum.padded, GRID.voxel_size_mm, 0.01)
+        prior = TotalVariation.starting(dipole.spectrum.padded, dipole.spectrum.voxel_size_mm, 0.01)
         fansi(field, dipole, mask.float(), prior, S, rho=0.02, progress=seen.append)
     assert len(seen) > 5
     assert seen == sorted(seen)
@@ -117,7 +94,7 @@ def test_wild_voxels_count_less_in_hybrid(dipole: Dipole, mask: torch.Tensor, ch
 def test_the_first_step_of_rts_is_least_squares(dipole: Dipole, mask: torch.Tensor, chi: torch.Tensor) -> None:
     field, weight = dipole.field(chi) * mask, mask.float()
     whole = dipole.spectrum.uncut
-    x, y, z = GRID.shape
+    x, y, z = mask.shape
     left = []
     for steps in (2, 8, 32):
         found = well_posed(field, weight, dipole, steps)
