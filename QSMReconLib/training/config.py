@@ -14,7 +14,8 @@ from .simulator import SimulatorConfig
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """One training. `architecture` holds the options of the network `kind`; a step sees `batch` regions per process.
+    """One training. `task` is what is learned (see tasks/), `architecture` holds the options of the network `kind`; a
+    step sees `batch` regions per process.
 
     Batches are made in pools, and every pool is gone through `repeats` times: worth it where making them is slow.
     `start_from` is the name of a network that ships, or a file, whose weights a new training begins with.
@@ -22,6 +23,7 @@ class TrainingConfig:
 
     name: str = "qsmnet-phys"
     kind: str = "unrolled"
+    task: str = "inversion"
     architecture: Mapping[str, Any] = field(default_factory=dict)
     simulator: SimulatorConfig = field(default_factory=SimulatorConfig)
     steps: int = 10_000

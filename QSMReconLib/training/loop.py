@@ -20,14 +20,13 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import InputError
-from ..evaluation.metrics import nrmse, xsim
 from ..networks.registry import build
 from .anatomy import Anatomy
 from .config import TrainingConfig
 from .curves import write_curves
-from .losses import chi_loss
-from .simulator import Batch, Simulator
+from .simulator import Simulator
 from .start import weights_of
+from .tasks import Example, Task, task_of
 
 Report = Callable[[int, int, str], None]
 """Called with the step, the number of steps and a sentence."""
@@ -47,11 +46,12 @@ class Trainer:
     network: nn.Module = field(init=False)
     average: nn.Module = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
+    task: Task = field(init=False)
     step: int = 0
     best: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
-    _pool: dict[int, tuple[Batch, dict[str, torch.Tensor]]] = field(default_factory=dict)
-    _fixed: dict[int, tuple[Batch, dict[str, torch.Tensor]]] = field(default_factory=dict)
+    _pool: dict[int, Example] = field(default_factory=dict)
+    _fixed: dict[int, Example] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -61,6 +61,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), self.config.learning_rate, (0.95, 0.99), weight_decay=self.config.weight_decay
         )
+        self.task = task_of(self.config, self.network)
         self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
         self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
         parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
@@ -76,27 +77,19 @@ class Trainer:
     def train_step(self) -> float:
         """One step of the optimizer; its loss."""
         config = self.config
-        batch, extra = self._next_batch()
+        example = self._next_example()
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
-            estimates = self._forward(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum, **extra)
-        loss = chi_loss(
-            estimates,
-            batch.chi_ppm,
-            batch.weight,
-            batch.kernel,
-            batch.spectrum,
-            config.gradient_loss,
-            config.consistency_loss,
-            extra.get("start"),
-        )
+            found = self._forward(**example.inputs)
+        loss = self.task.loss(found, example)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        size = float(nn.utils.clip_grad_norm_(self.network.parameters(), config.clip))
         value = float(loss.detach())
-        if math.isfinite(value):
+        # Half precision has been seen to give gradients that are no numbers, of a loss that is one.
+        if math.isfinite(value) and math.isfinite(size):
             self.optimizer.step()
         self.step += 1
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
@@ -107,8 +100,8 @@ class Trainer:
                 mine.copy_(fresh)
         return value
 
-    def _next_batch(self) -> tuple[Batch, dict[str, torch.Tensor]]:
-        """The batch of this step: from the pool where it is there, made where not."""
+    def _next_example(self) -> Example:
+        """The example of this step: from the pool where it is there, made where not."""
         config = self.config
         block, within = divmod(self.step, config.pool * config.repeats)
         index = block * config.pool + within % config.pool
@@ -116,31 +109,23 @@ class Trainer:
             self._pool.clear()
         if index not in self._pool:
             number = (index * self.world + self.rank) * config.batch
-            self._pool[index] = self._prepared(self.simulator.batch(number, config.batch))
+            self._pool[index] = self.task.example(self.simulator, number, config.batch)
         return self._pool[index]
-
-    def _prepared(self, batch: Batch) -> tuple[Batch, dict[str, torch.Tensor]]:
-        """A batch with what a network starts from, if it starts from something that is not learned."""
-        begin = getattr(self.network, "start", None)
-        if begin is None:
-            return batch, {}
-        return batch, {"start": begin(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)}
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean NRMSE (percent) and XSIM of the averaged weights on regions that training never sees."""
+        """The task's mean scores of the averaged weights on regions that training never sees."""
         self.average.eval()
-        scores: list[tuple[float, float]] = []
+        totals: dict[str, float] = {}
         for number in range(self.config.validation_regions):
             if number not in self._fixed:
-                self._fixed[number] = self._prepared(self.validation.batch(number, 1))
-            batch, extra = self._fixed[number]
+                self._fixed[number] = self.task.example(self.validation, number, 1)
+            example = self._fixed[number]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
-                chi = self.average(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum, **extra)[-1]
-            volumes = (chi[0, 0], batch.chi_ppm[0, 0], batch.weight[0, 0] > 0)
-            scores.append((nrmse(*volumes), xsim(*volumes)))
-        count = max(len(scores), 1)
-        return {"nrmse": sum(s[0] for s in scores) / count, "xsim": sum(s[1] for s in scores) / count}
+                found = self.average(**example.inputs)
+            for name, score in self.task.scores(found, example).items():
+                totals[name] = totals.get(name, 0.0) + score
+        return {name: total / self.config.validation_regions for name, total in totals.items()}
 
     def state(self) -> dict[str, Any]:
         """Everything to go on from here."""

@@ -86,12 +86,17 @@ def test_a_pool_of_regions_is_gone_through_again_and_again(ball_anatomy: Anatomy
     trainer = Trainer(TrainingConfig.from_json(described), torch.device("cpu"), ball_anatomy)
     seen = []
     for trainer.step in range(12):
-        batch, extra = trainer._next_batch()
-        assert torch.isfinite(extra["start"]).all()
-        seen.append(float(batch.chi_ppm.square().sum()))
+        example = trainer._next_example()
+        assert torch.isfinite(example.inputs["start"]).all()
+        seen.append(float(example.truth["chi"].square().sum()))
     assert seen[:6] == seen[:2] * 3
     assert seen[6:] == seen[6:8] * 3
     assert len(set(seen)) == 4
+
+
+def test_an_unknown_task_is_refused(ball_anatomy: Anatomy) -> None:
+    with pytest.raises(InputError, match="no training task 'lunch'; there are inversion"):
+        Trainer(TrainingConfig.from_json(TINY.to_json() | {"task": "lunch"}), torch.device("cpu"), ball_anatomy)
 
 
 def test_signals_mean_again_what_they_meant_before(tmp_path: Path, ball_anatomy: Anatomy) -> None:

@@ -1,0 +1,26 @@
+"""What a training teaches: the registry of tasks, by the name a configuration gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from ...errors import InputError
+from .inversion import Inversion
+from .task import Example, Task
+
+if TYPE_CHECKING:
+    from ..config import TrainingConfig
+
+__all__ = ["TASKS", "Example", "Task", "task_of"]
+
+TASKS: dict[str, Callable[[TrainingConfig, nn.Module], Task]] = {"inversion": Inversion}
+
+
+def task_of(config: TrainingConfig, network: nn.Module) -> Task:
+    """The task of a training. Raises InputError, naming those there are."""
+    if config.task not in TASKS:
+        raise InputError(f"There is no training task {config.task!r}; there are {', '.join(TASKS)}.")
+    return TASKS[config.task](config, network)

@@ -1,0 +1,44 @@
+"""What the training loop asks of a task; the loop itself knows nothing of fields, maps or rates."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..simulator import Simulator
+
+if TYPE_CHECKING:
+    from ..config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Example:
+    """What one step needs: what the network is called with, by the names of its arguments, and what it should find."""
+
+    inputs: Mapping[str, Any]
+    truth: Mapping[str, torch.Tensor]
+
+
+class Task(ABC):
+    """One kind of training, of `network`. A task draws its examples, measures the loss and scores what was found."""
+
+    def __init__(self, config: TrainingConfig, network: nn.Module) -> None:
+        self.config = config
+        self.network = network
+
+    @abstractmethod
+    def example(self, simulator: Simulator, number: int, size: int) -> Example:
+        """`size` regions of one grid, from `number` on; the same for the same simulator and number."""
+
+    @abstractmethod
+    def loss(self, found: Any, example: Example) -> torch.Tensor:
+        """What is minimised, of what the network has found; a scalar."""
+
+    @abstractmethod
+    def scores(self, found: Any, example: Example) -> dict[str, float]:
+        """How good that is, of an example of one region: at least `nrmse`, in percent, by which the best is chosen."""
