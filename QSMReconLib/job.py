@@ -86,15 +86,15 @@ class Job:
 
     def scans(self) -> list[ScanFiles]:
         """The files of every scan of the job. Raises InputError if there is none."""
-        from .io.bids import find_scans
         from .io.files import files_of
+        from .io.find import find_scans
 
         if self.magnitude or self.phase or self.real or self.imag:
             if self.input is not None:
                 raise InputError("Give either a folder, or files by --magnitude and --phase; not both.")
             return [files_of(self.magnitude, self.phase, self.real, self.imag, self.spin_echo)]
         if self.input is None:
-            raise InputError("Say what to reconstruct: a BIDS folder, or files by --magnitude and --phase.")
+            raise InputError("Say what to reconstruct: a BIDS or DICOM folder, or files by --magnitude and --phase.")
         found = find_scans(self.input, self.participants)
         if self.only:
             names = ", ".join(files.name for files in found)

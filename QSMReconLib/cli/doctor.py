@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
         "(-) and what stands in the way of a reconstruction (!). Exit code 2 for either of the last two.",
     )
     added.add_argument(
-        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject's folder, or job.json"
+        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject or DICOM folder, or job.json"
     )
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
     added.add_argument("--mask", type=Path, help="examine this mask too")

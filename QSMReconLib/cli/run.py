@@ -23,7 +23,7 @@ def add_to(commands: Any) -> None:
         "--magnitude and --phase (or --real and --imag). IN may also be a job.json holding these flags.",
     )
     added.add_argument(
-        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject folder, or job.json"
+        "input", metavar="IN", nargs="?", type=Path, help="a BIDS dataset, a subject or DICOM folder, or job.json"
     )
     added.add_argument("-o", "--output", type=Path, help="where the derivatives go")
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")

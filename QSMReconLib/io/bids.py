@@ -89,6 +89,11 @@ def find_scans(folder: Path, participants: Sequence[str] = ()) -> list[ScanFiles
     return found
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether any file below `folder` is named as an echo of a BIDS dataset is."""
+    return next(_images(folder), None) is not None
+
+
 def load_scan(files: ScanFiles, given: Given = NOTHING_GIVEN) -> Scan:
     """Read, check and repair one scan. Raises InputError with the first thing that stands in the way."""
     return assemble.load(files, given)

@@ -36,7 +36,6 @@ def read_volume(path: Path) -> tuple[torch.Tensor, Grid]:
     if its affine is singular or sheared.
     """
     import nibabel
-    import torch
 
     if not path.is_file():
         raise InputError(f"There is no file {path}: check its name.")
@@ -52,12 +51,20 @@ def read_volume(path: Path) -> tuple[torch.Tensor, Grid]:
         values = image.get_fdata(dtype=np.float32, caching="unchanged")
     except (nibabel.filebasedimages.ImageFileError, EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is damaged or cut short ({_first_line(error)}): copy or export it again.") from error
+    return volume_of(image, values, str(path))
+
+
+def volume_of(image: Any, values: NDArray[np.float32], name: str) -> tuple[torch.Tensor, Grid]:
+    """The `values` of a NIfTI image, as `read_volume` has them. Raises InputError, naming the image by `name`, for one
+    that is no volume, or whose affine is singular or sheared."""
+    import torch
+
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim not in (3, 4) or min(values.shape[:3]) < 2:
         shape = " × ".join(str(n) for n in values.shape)
-        raise InputError(f"{path} is {shape}: a volume with three dimensions is needed, not a slice.")
-    grid = _grid_of(path, values.shape[:3], image)
+        raise InputError(f"{name} is {shape}: a volume with three dimensions is needed, not a slice.")
+    grid = _grid_of(name, values.shape[:3], image)
     canonical = _from_storage(values, grid.storage.axes)
     if canonical.ndim == 4:
         canonical = np.moveaxis(canonical, 3, 0)
@@ -162,7 +169,7 @@ def describe_grid(grid: Grid) -> str:
     return f"{' × '.join(str(n) for n in grid.shape)} voxels of {describe_voxel(grid)} around ({where})"
 
 
-def _grid_of(path: Path, shape: tuple[int, ...], image: Any) -> Grid:
+def _grid_of(name: str, shape: tuple[int, ...], image: Any) -> Grid:
     import nibabel
 
     affine = np.asarray(image.affine, dtype=float)
@@ -170,11 +177,11 @@ def _grid_of(path: Path, shape: tuple[int, ...], image: Any) -> Grid:
     lengths = np.linalg.norm(columns, axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0 or abs(np.linalg.det(columns / lengths)) < 1e-3:
         raise InputError(
-            f"The affine of {path} is singular: the file does not say where its voxels are. Export it again."
+            f"The affine of {name} is singular: the file does not say where its voxels are. Export it again."
         )
     cosines = (columns / lengths).T @ (columns / lengths) - np.eye(3)
     if np.abs(cosines).max() > SHEAR:
-        raise InputError(f"The affine of {path} is sheared: resample the scan to a grid with perpendicular axes.")
+        raise InputError(f"The affine of {name} is sheared: resample the scan to a grid with perpendicular axes.")
     orientation = nibabel.orientations.io_orientation(affine)
     canonical = affine @ nibabel.orientations.inv_ornt_aff(orientation, shape)
     header = image.header.as_byteswapped("<").binaryblock

@@ -8,7 +8,8 @@ Findings are of five levels.
   different numbers of echoes; a magnitude below zero; echo times that are missing, not positive, not increasing, in
   milliseconds, or not the same beside both parts; a field strength that is missing or not in tesla; phase in a unit
   that cannot be told, or not in the same for all echoes; phase that is certainly high-pass filtered, or certainly of
-  the opposite sign; a sidecar that is not JSON; a mask that is empty or on another grid.
+  the opposite sign; a sidecar that is not JSON; DICOM slices that are missing, mixed or uneven; a mask that is empty
+  or on another grid.
 - **suspicious**: possible, but rarely meant. A header without orientation, or with two different ones; B0 far from the
   affine's; voxels below 0.05 or above 10 mm; a last echo after 0.25 s, or brighter than the first; phase that hardly
   differs from region to region, in a volume too small to tell why.
@@ -26,8 +27,8 @@ from pathlib import Path
 
 from ..errors import InputError
 from .assemble import assemble
-from .bids import find_scans
 from .files import load_mask
+from .find import find_scans
 from .scan import NOTHING_GIVEN, Finding, Given, Scan, ScanFiles
 
 
@@ -51,7 +52,7 @@ def examine(
     mask: Path | None = None,
     given: Given = NOTHING_GIVEN,
 ) -> Iterator[Examined]:
-    """Examine the scans of a BIDS dataset, a subject's or a session's folder, one after the other.
+    """Examine the scans of a BIDS dataset, a subject's or a session's folder, or of DICOM files, one by one.
 
     Raises InputError, before the first, only where there is no scan at all.
     """

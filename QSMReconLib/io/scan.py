@@ -6,10 +6,16 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Union
 
 from ..data import Artifact, Grid
 from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .dicom_image import DicomImage
+
+Source = Union[Path, "DicomImage"]
+"""Where one image of a scan is: a NIfTI file, or the DICOM slices of one part."""
 
 Level = Literal["found", "repaired", "suspicious", "missing", "error"]
 
@@ -20,7 +26,7 @@ class Finding:
 
     level: Level
     text: str
-    file: Path | None = None
+    file: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ NOTHING_GIVEN = Given()
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """The files of one scan, each part in the order of its echoes: one file per echo, or one 4D file.
+    """The files of one scan, each part in the order of its echoes: one file per echo, or one 4D file (or DICOM image).
 
     Sidecars are inherited from the folders down from `root`. `findings` are about what was left aside.
     """
@@ -54,11 +60,11 @@ class ScanFiles:
     name: str
     subject: str
     session: str = ""
-    magnitude: tuple[Path, ...] = ()
-    phase: tuple[Path, ...] = ()
-    real: tuple[Path, ...] = ()
-    imag: tuple[Path, ...] = ()
-    spin_echo: tuple[Path, ...] = ()
+    magnitude: tuple[Source, ...] = ()
+    phase: tuple[Source, ...] = ()
+    real: tuple[Source, ...] = ()
+    imag: tuple[Source, ...] = ()
+    spin_echo: tuple[Source, ...] = ()
     root: Path | None = None
     findings: tuple[Finding, ...] = ()
 
@@ -72,7 +78,7 @@ class Scan:
     session: str
     artifacts: dict[type[Artifact], Artifact]
     findings: tuple[Finding, ...] = ()
-    files: tuple[Path, ...] = field(default=())
+    files: tuple[Source, ...] = field(default=())
 
     @property
     def grid(self) -> Grid:
@@ -85,10 +91,10 @@ class Scan:
         subject = Path(f"sub-{self.subject}")
         return (subject / f"ses-{self.session}" if self.session else subject) / "anat"
 
-    def digests(self) -> Iterator[tuple[Path, str]]:
-        """Every file that was read, with its SHA-256."""
-        for path in self.files:
-            yield path, sha256(path)
+    def digests(self) -> Iterator[tuple[Source, str]]:
+        """Every file that was read, with its SHA-256; the slices of a DICOM image count as one file."""
+        for source in self.files:
+            yield source, sha256(source) if isinstance(source, Path) else source.sha256()
 
 
 def sha256(path: Path) -> str:

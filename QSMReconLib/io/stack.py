@@ -15,7 +15,7 @@ from .._lazy import torch
 from ..data import Grid
 from ..errors import InputError
 from .nifti import describe_grid, read_volume
-from .scan import Finding, Level
+from .scan import Finding, Level, Source
 from .sidecars import (
     Sidecar,
     check_echo_times,
@@ -32,13 +32,13 @@ class Notebook:
     """What has been noticed so far, and what has been read."""
 
     findings: list[Finding] = field(default_factory=list)
-    files: list[Path] = field(default_factory=list)
+    files: list[Source] = field(default_factory=list)
 
-    def add(self, level: Level, text: str, file: Path | None = None) -> None:
+    def add(self, level: Level, text: str, file: Source | None = None) -> None:
         self.findings.append(Finding(level, text, file))
 
     @contextmanager
-    def collecting(self, file: Path | None = None) -> Iterator[None]:
+    def collecting(self, file: Source | None = None) -> Iterator[None]:
         """Turn an InputError of the block into a finding."""
         try:
             yield
@@ -57,7 +57,7 @@ class Stack:
     part: str
     values: torch.Tensor
     grid: Grid
-    files: tuple[Path, ...]
+    files: tuple[Source, ...]
     sidecars: tuple[Sidecar, ...]
 
     @property
@@ -67,13 +67,13 @@ class Stack:
 
 
 def read_stack(
-    part: str, paths: Sequence[Path], root: Path | None, notebook: Notebook, like: Stack | None = None
+    part: str, paths: Sequence[Source], root: Path | None, notebook: Notebook, like: Stack | None = None
 ) -> Stack | None:
     """Read the echoes of a part, which must lie on one grid (that of `like`, if given)."""
 
-    def read(path: Path) -> tuple[torch.Tensor, Grid] | InputError:
+    def read(source: Source) -> tuple[torch.Tensor, Grid] | InputError:
         try:
-            return read_volume(path)
+            return read_volume(source) if isinstance(source, Path) else source.read()
         except InputError as error:
             return error
 
@@ -99,7 +99,7 @@ def read_stack(
             continue
         echoes = volume if volume.ndim == 4 else volume[None]
         try:
-            sidecar = read_sidecar(path, root)
+            sidecar = read_sidecar(path, root) if isinstance(path, Path) else path.sidecar
         except InputError as error:
             notebook.add("error", str(error), path)
             complete = False
@@ -130,8 +130,8 @@ def check_partners(first: Stack, second: Stack, notebook: Notebook) -> bool:
     return True
 
 
-def _echo_of(path: Path) -> str | None:
-    return split_name(stem(path))[0].get("echo")
+def _echo_of(source: Source) -> str | None:
+    return split_name(stem(Path(source.name)))[0].get("echo")
 
 
 def check_values(stack: Stack, notebook: Notebook) -> None:
