@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..errors import InputError
 from ..networks.registry import build
+from ..networks.runner import has_fast_half
 from .anatomy import Anatomy
 from .config import TrainingConfig
 from .curves import write_curves
@@ -65,6 +66,8 @@ class Trainer:
         self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
         self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
         parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
+        # A processor without bfloat16 emulates it, a hundred times as slowly.
+        self._half = self.config.mixed_precision and has_fast_half(self.device)
         self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
 
     def rate(self) -> float:
@@ -81,7 +84,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.network.train()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.mixed_precision):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             found = self._forward(**example.inputs)
         loss = self.task.loss(found, example)
         self.optimizer.zero_grad(set_to_none=True)
@@ -121,7 +124,7 @@ class Trainer:
             if number not in self._fixed:
                 self._fixed[number] = self.task.example(self.validation, number, 1)
             example = self._fixed[number]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.mixed_precision):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
                 found = self.average(**example.inputs)
             for name, score in self.task.scores(found, example).items():
                 totals[name] = totals.get(name, 0.0) + score
