@@ -65,16 +65,16 @@ def export_scan(scan: Sequence[Echo], field_strength_t: float, folder: Path, sub
 
 
 def export_mask(mask: Any, like: Any, path: Path) -> Path:
-    """Write a segmentation (all its segments) as a mask on the grid of `like`, a volume of the scene or an image file.
+    """Write a segmentation (all its segments) as a mask on the grid of `like`, a volume of the scene, an image file or
+    a DICOM image.
 
     Raises InputError if no voxel is inside.
     """
     scene = mask.GetScene()
-    if isinstance(like, Path):
-        voxels, affine = read_nifti(like, 0)
+    borrowed = None
+    if not hasattr(like, "GetID"):
+        voxels, affine = read_file(like, 0)
         borrowed = slicer.util.addVolumeFromArray(np.zeros(voxels.shape, np.uint8), affine, "QSMRecon grid")
-    else:
-        borrowed = None
     reference = borrowed or like
     try:
         inside = np.zeros(reference.GetImageData().GetDimensions()[::-1], dtype=bool)
@@ -105,6 +105,13 @@ def write_nifti(path: Path, voxels_kji: np.ndarray, affine: Sequence[Sequence[fl
     image = nibabel.Nifti1Image(voxels, np.asarray(affine))
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, path)
+
+
+def read_file(source: Any, index: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A volume of a NIfTI file or of a DICOM image, as `read_nifti` has it. Raises InputError for damaged DICOM."""
+    if isinstance(source, Path):
+        return read_nifti(source, index)
+    return np.ascontiguousarray(source.array([index])[..., 0].transpose(2, 1, 0)), np.asarray(source.affine)
 
 
 def read_nifti(path: Path, index: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from QSMReconLib.errors import InputError
-from QSMReconLib.io.bids import find_scans
-from QSMReconLib.io.sidecars import field_strength, read_sidecar, stem
+from QSMReconLib.io.dicom_image import DicomImage
+from QSMReconLib.io.find import find_scans
+from QSMReconLib.io.scan import Source
+from QSMReconLib.io.sidecars import Sidecar, field_strength, read_sidecar, stem
 
 from .scan import PARTS, Echo, chosen, complete_parts, echo_times, metadata_times, part_by_words, scan_name
 
@@ -23,22 +25,25 @@ class FileScan:
 
     name: str
     folder: Path
-    files: tuple[tuple[Path, str], ...]
+    files: tuple[tuple[Source, str], ...]
     bids: bool = True
     root: Path | None = None
 
     def rows(self, corrections: Corrections) -> list[Echo]:
-        """The files with what their sidecars say, as corrected by hand. Raises InputError for a bad sidecar."""
+        """The files with what their sidecars say, as corrected by hand. Raises InputError for a bad sidecar, and for
+        DICOM slices that make no volume."""
         found = []
         for path, part in self.files:
+            if isinstance(path, DicomImage) and path.problem:
+                raise InputError(path.problem)
             part, text = corrections.get(path.name, (part, ""))
-            times = echo_times(text) or metadata_times(read_sidecar(path, self.root).values)
+            times = echo_times(text) or metadata_times(self._sidecar(path).values)
             found.append(Echo(path, path.name, part, times, _volumes_in(path)))
         return found
 
     def field_strength_t(self) -> float | None:
         """What the sidecars state. Raises InputError for a field strength that cannot be."""
-        return field_strength([read_sidecar(path, self.root) for path, part in self.files if part])
+        return field_strength([self._sidecar(path) for path, part in self.files if part])
 
     def job(self, corrections: Corrections) -> dict[str, Any]:
         """The keys of a job that name this scan: its folder, or, where somebody has corrected it, every file."""
@@ -47,16 +52,26 @@ class FileScan:
             return {"input": str(self.folder), "only": [self.name]}
         scan = chosen(self.rows(corrections))
         keys: dict[str, Any] = {}
-        for echo in scan:
-            keys.setdefault(echo.part, []).append(str(echo.source))
-        leading = "magnitude" if "magnitude" in keys else "real"
+        if any(isinstance(path, DicomImage) for path, _ in self.files):
+            if any(corrections.get(path.name, (part,))[0] != part for path, part in self.files):
+                raise InputError(
+                    "What a DICOM image is, its tags say: to change it, convert the folder with dcm2niix, choose that."
+                )
+            keys = {"input": str(self.folder), "only": [self.name]}
+        else:
+            for echo in scan:
+                keys.setdefault(echo.part, []).append(str(echo.source))
+        leading = "magnitude" if any(echo.part == "magnitude" for echo in scan) else "real"
         keys["echo_times_s"] = [time for echo in scan if echo.part == leading for time in echo.echo_times_s]
         return keys
 
+    def _sidecar(self, source: Source) -> Sidecar:
+        return source.sidecar if isinstance(source, DicomImage) else read_sidecar(source, self.root)
+
 
 def scans_in(folder: Path) -> list[FileScan]:
-    """The scans of a BIDS folder, or the NIfTI files of a plain one as a single scan. Raises InputError, saying what to
-    do, if there is neither."""
+    """The scans of a folder of BIDS or DICOM files, or the NIfTI files of a plain one as a single scan. Raises
+    InputError, saying what to do, if there is neither."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: choose one.")
     try:
@@ -78,11 +93,6 @@ def _plain_scan(folder: Path, error: InputError) -> FileScan:
     names = sorted(path for path in folder.iterdir() if path.is_file())
     images = [path for path in names if path.name.endswith((".nii", ".nii.gz"))]
     if not images:
-        if any(_is_dicom(path) for path in names[:5]):
-            sentence = (
-                f"{folder} holds DICOM files, which are not read yet: convert them with dcm2niix and choose its folder."
-            )
-            raise InputError(sentence) from error
         raise error
     guesses = [(path, part_by_words(stem(path), read_sidecar(path).values.get("ImageType") or ())) for path in images]
     wanted = complete_parts(part for _, part in guesses)
@@ -90,8 +100,10 @@ def _plain_scan(folder: Path, error: InputError) -> FileScan:
     return FileScan(scan_name([path.name for path, part in files if part]), folder, files, bids=False)
 
 
-def _volumes_in(path: Path) -> int:
-    """How many volumes a NIfTI file holds, by its header; one if it cannot be read, which the examination says."""
+def _volumes_in(path: Source) -> int:
+    """How many volumes an image holds, by its header; one if it cannot be read, which the examination says."""
+    if isinstance(path, DicomImage):
+        return len(path.echoes)
     import nibabel
 
     try:
@@ -99,8 +111,3 @@ def _volumes_in(path: Path) -> int:
     except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError):
         return 1
     return shape[3] if len(shape) > 3 else 1
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return stream.read(132)[128:] == b"DICM"

@@ -198,8 +198,7 @@ class InputPanel(Panel):
     def _signature(self, found: list[Echo]) -> Any:
         """What the findings of an examination depend on."""
         scan = [
-            (str(echo.source) if isinstance(echo.source, Path) else echo.source.GetID(), echo.part, echo.echo_times_s)
-            for echo in chosen(found)
+            (echo.key if echo.in_scene else str(echo.source), echo.part, echo.echo_times_s) for echo in chosen(found)
         ]
         mask = self.parameters.mask.GetID() if self.parameters.mask is not None else ""
         return scan, self.parameters.fieldStrength, self.parameters.phaseSign, mask
@@ -213,7 +212,7 @@ class InputPanel(Panel):
         try:
             self._scans = scans_in(Path(folder)) if folder else []
             if not folder:
-                self._folder_error = "Choose a folder: a BIDS dataset, a subject, or NIfTI files."
+                self._folder_error = "Choose a folder: a BIDS dataset, a subject, DICOM or NIfTI files."
         except (InputError, OSError) as error:
             self._folder_error = str(error)
         combo = self.ui.scanComboBox
@@ -249,7 +248,7 @@ class InputPanel(Panel):
             found = self.rows()
         except InputError:
             found = []  # Which the findings say.
-        shown = [(echo.name, echo.part, echo.echo_times_s, self._key(echo)) for echo in found]
+        shown = [(echo.name, echo.part, echo.echo_times_s, echo.key) for echo in found]
         if shown == self._shown:
             return
         self._shown = shown
@@ -267,7 +266,7 @@ class InputPanel(Panel):
                 combo.addItem(title)
             combo.setCurrentIndex(list(PARTS).index(echo.part))
             combo.setFrame(False)
-            combo.currentTextChanged.connect(functools.partial(self._part_chosen, self._key(echo)))
+            combo.currentTextChanged.connect(functools.partial(self._part_chosen, echo.key))
             table.setCellWidget(row, 1, combo)
             table.setItem(row, 2, qt.QTableWidgetItem(echo_times_text(echo.echo_times_s)))
         table.blockSignals(blocked)
@@ -275,14 +274,11 @@ class InputPanel(Panel):
         table.setMinimumHeight(height)
         table.setMaximumHeight(height)
 
-    def _key(self, echo: Echo) -> str:
-        return echo.source.name if isinstance(echo.source, Path) else echo.source.GetID()
-
     @guarded
     def _part_chosen(self, key: str, title: str) -> None:
         part = next(part for part, known in PARTS.items() if known == title)
         for echo in self.rows():
-            if self._key(echo) == key:
+            if echo.key == key:
                 self._assign(replace(echo, part=part))
 
     @guarded
@@ -292,8 +288,8 @@ class InputPanel(Panel):
             self._assign(replace(echo, echo_times_s=echo_times(self.ui.echoTable.item(row, column).text())))
 
     def _assign(self, echo: Echo) -> None:
-        if isinstance(echo.source, Path):
-            changed = {**self._corrections(), echo.source.name: [echo.part, echo_times_text(echo.echo_times_s)]}
+        if not echo.in_scene:
+            changed = {**self._corrections(), echo.key: [echo.part, echo_times_text(echo.echo_times_s)]}
             self.parameters.corrections = json.dumps(changed)
         else:
             assign(echo.source, echo.part, echo.echo_times_s)

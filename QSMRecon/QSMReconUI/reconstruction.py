@@ -17,7 +17,7 @@ import slicer
 from QSMReconLib.errors import InputError
 from QSMReconLib.pipeline import Pipeline
 
-from .exchange import Loaded, export_mask, export_scan, load_results, read_nifti
+from .exchange import Loaded, export_mask, export_scan, load_results, read_file
 from .job import Child, Outcome, Progress, Run, StartProcess, library_command
 from .scan import BASE, RESULT, Echo, chosen, ijk_to_ras, volumes_of
 
@@ -97,8 +97,8 @@ class Reconstruction:
             return None
         # Early echoes show little of veins and nuclei, late ones little else.
         echo = echoes[len(echoes) // 2]
-        if isinstance(echo.source, Path):
-            voxels, affine = read_nifti(echo.source, echo.count // 2)
+        if not echo.in_scene:
+            voxels, affine = read_file(echo.source, echo.count // 2)
         elif echo.count > 1:
             volume = volumes_of(echo.source)[echo.count // 2]
             voxels, affine = slicer.util.arrayFromVolume(volume), np.array(ijk_to_ras(volume))
@@ -153,6 +153,6 @@ def new_scratch() -> Path:
 
 def _first_volume(rows: Sequence[Echo]) -> Any:
     for echo in rows:
-        if not isinstance(echo.source, Path) and volumes_of(echo.source):
+        if echo.in_scene and volumes_of(echo.source):
             return volumes_of(echo.source)[0]
     return None

@@ -54,14 +54,24 @@ _TRAILING = r"[\W_]+(echo|part|mag|magnitude|phase|real|imag|e|te|m|p)?[\W_]*\d*
 
 @dataclass(frozen=True)
 class Echo:
-    """One row of the scan: a volume or sequence of the scene, or a file, what it is, and its echo times (one for each
-    of its `count` volumes)."""
+    """One row of the scan: a volume or sequence of the scene, a file or a DICOM image, what it is, and its echo times
+    (one for each of its `count` volumes)."""
 
     source: Any
     name: str
     part: str
     echo_times_s: tuple[float, ...] = ()
     count: int = 1
+
+    @property
+    def in_scene(self) -> bool:
+        """Whether it is a node, not a file."""
+        return hasattr(self.source, "GetID")
+
+    @property
+    def key(self) -> str:
+        """What tells it from other rows."""
+        return str(self.source.GetID() if self.in_scene else self.source.name)
 
 
 @dataclass(frozen=True)
@@ -266,7 +276,7 @@ def _echo_time_problems(by_part: Mapping[str, list[Echo]]) -> Iterator[Finding]:
 def _place_problems(scan: Sequence[Echo]) -> Iterator[Finding]:
     first: tuple[str, Any, list[float]] | None = None
     for echo in scan:
-        if isinstance(echo.source, Path) or echo.part == "spin_echo":
+        if not echo.in_scene or echo.part == "spin_echo":
             continue  # Of files the library's examination says it; spin echoes are resampled.
         node = echo.source
         if node.IsA("vtkMRMLTransformableNode") and node.GetParentTransformNode() is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from .sidecars import Sidecar
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,20 @@ class DicomImage:
             digest.update(path.read_bytes())
         return digest.hexdigest()
 
+    def array(self, echoes: Sequence[int]) -> NDArray[np.float32]:
+        """(column, row, slice, echo) of some echoes, rescaled. Raises InputError as `read` does."""
+        if self.problem:
+            raise InputError(self.problem)
+        pixels = _Pixels()
+        values = np.empty((*self.shape, len(echoes)), dtype=np.float32)
+        for at, echo in enumerate(echoes):
+            for k, piece in enumerate(self.echoes[echo]):
+                stored = pixels.of(piece)
+                if stored.shape != (self.shape[1], self.shape[0]):
+                    raise InputError(f"{piece.path} is not as large as the other slices of {self}: remove it.")
+                values[:, :, k, at] = stored.T * np.float32(piece.slope) + np.float32(piece.intercept)
+        return values
+
     def read(self) -> tuple[torch.Tensor, Grid]:
         """(echo, X, Y, Z), float32 in right, anterior, superior order, with its grid, as `nifti.read_volume` has it.
 
@@ -83,16 +98,7 @@ class DicomImage:
 
         from .nifti import volume_of
 
-        if self.problem:
-            raise InputError(self.problem)
-        pixels = _Pixels()
-        values = np.empty((*self.shape, len(self.echoes)), dtype=np.float32)
-        for echo, pieces in enumerate(self.echoes):
-            for k, piece in enumerate(pieces):
-                stored = pixels.of(piece)
-                if stored.shape != (self.shape[1], self.shape[0]):
-                    raise InputError(f"{piece.path} is not as large as the other slices of {self}: remove it.")
-                values[:, :, k, echo] = stored.T * np.float32(piece.slope) + np.float32(piece.intercept)
+        values = self.array(range(len(self.echoes)))
         image = nibabel.nifti1.Nifti1Image(values, np.asarray(self.affine))
         image.set_sform(np.asarray(self.affine), 1)
         image.set_qform(np.asarray(self.affine), 1)

@@ -47,6 +47,17 @@ def plain(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def dicom(tmp_path: Path) -> Path:
+    """Three echoes, magnitude and phase, as the scanner exports them, and nowhere near axial."""
+    from standins.scanner import export
+
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=(3, *SHAPE[::-1], 2)).astype(np.float32).view(np.complex64)[..., 0]
+    export(tmp_path / "DICOM ü", signal[..., :6], AFFINE[:, [1, 2, 0, 3]], (0.004, 0.009, 0.014))
+    return tmp_path / "DICOM ü"
+
+
 def open_folder(widget: Any, folder: Path) -> Any:
     from QSMReconUI.parameters import Source
 
@@ -154,7 +165,10 @@ def test_a_scene_brings_its_folder_back_with_its_corrections(
     [
         (lambda folder: None, "is not a folder"),
         (lambda folder: folder.mkdir(), "holds no gradient-echo scan"),
-        (lambda folder: (folder.mkdir(), (folder / "1").write_bytes(b"\0" * 128 + b"DICM")), "dcm2niix"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "1").write_bytes(b"\0" * 128 + b"DICM")),
+            "DICOM files, but no gradient",
+        ),
         (lambda folder: write(folder / "a_mag.nii"), "No volume is chosen"),
         (lambda folder: (write(folder / "a.nii"), (folder / "a.json").write_text("{")), "cannot be read as JSON"),
     ],
@@ -212,3 +226,68 @@ def test_a_folder_that_does_not_say_its_field_strength_does_not_inherit_one(
     open_folder(widget, tmp_path / "other")
     assert parameters.fieldStrength == 0.0
     assert "field strength is not known" in widget.ui.runButton.toolTip
+
+
+def test_a_folder_of_dicom_files_is_a_scan(widget: Any, dicom: Path, children: list[FakeProcess]) -> None:
+    parameters = open_folder(widget, dicom)
+    assert parameters.fieldStrength == 3.0
+    assert table(widget) == [
+        ("series-5_qsm_gre_magnitude", "magnitude", "4 9 14"),
+        ("series-6_qsm_gre_phase", "phase", "4 9 14"),
+    ]
+    job = start(widget, children)
+    assert (job["input"], job["only"]) == (str(dicom), ["sub-Pat01"])
+    widget.ui.cancelButton.click()
+    pump(0.2)
+    widget.ui.echoTable.item(0, 2).setText("5 9 14")
+    widget.ui.echoTable.item(1, 2).setText("5 9 14")
+    pump(0.02)
+    job = start(widget, children)
+    assert (job["only"], job["echo_times_s"]) == (["sub-Pat01"], [0.005, 0.009, 0.014])
+    widget.ui.cancelButton.click()
+    pump(0.2)
+    widget.ui.echoTable.cellWidget(0, 1).setCurrentText("phase")
+    widget.ui.echoTable.cellWidget(1, 1).setCurrentText("magnitude")
+    pump(0.02)
+    widget.ui.runButton.click()
+    assert "What a DICOM image is, its tags say" in widget.ui.statusLabel.text
+
+
+def test_a_mask_and_the_results_lie_where_the_dicom_images_do(
+    widget: Any, dicom: Path, children: list[FakeProcess]
+) -> None:
+    import nibabel
+    import slicer
+
+    from QSMReconLib.io.find import find_scans
+    from QSMReconUI.exchange import _segmentation, read_file
+    from QSMReconUI.scan import ijk_to_ras
+
+    parameters = open_folder(widget, dicom)
+    voxels, affine = read_file(find_scans(dicom)[0].magnitude[0], 1)
+    parameters.mask = _segmentation(slicer.mrmlScene, "brain", voxels > 1000, affine, None)
+    job = start(widget, children)
+    mask = nibabel.load(job["mask"])
+    assert np.array_equal(np.asarray(mask.dataobj), (voxels > 1000).transpose(2, 1, 0))
+    assert np.allclose(mask.affine, affine, atol=1e-4)
+    children[-1].say(event="done", scan="sub-Pat01", outputs=[], report="")
+    children[-1].end(0)
+    assert pump(2, until=lambda: parameters.base is not None)
+    assert np.array_equal(slicer.util.arrayFromVolume(parameters.base), voxels)
+    # The reader may count the slices the other way round: the middle stays where it was.
+    middle = [*((n - 1) / 2 for n in voxels.shape[::-1]), 1]
+    assert np.allclose(ijk_to_ras(parameters.base) @ np.array(middle), AFFINE[:, [1, 2, 0, 3]] @ middle, atol=1e-3)
+
+
+@pytest.mark.parametrize("spoil", ["gap", "phase"])
+def test_dicom_files_that_are_no_scan_say_why(widget: Any, dicom: Path, spoil: str) -> None:
+    import pydicom
+
+    for path in sorted(dicom.iterdir()):
+        tags = pydicom.dcmread(path, stop_before_pixels=True)
+        if "P" in tags.ImageType if spoil == "phase" else abs(tags.ImagePositionPatient[0] + 26.0) < 0.1:
+            path.unlink()
+    open_folder(widget, dicom)
+    expected = {"gap": "slices are missing after IM", "phase": "There are 3 magnitude and 0 phase volumes"}
+    assert expected[spoil] in widget.ui.runButton.toolTip
+    assert not widget.ui.runButton.enabled
