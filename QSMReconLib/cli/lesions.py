@@ -32,6 +32,13 @@ def add_to(commands: Any) -> None:
     added.add_argument("--segmentation", type=Path, metavar="F", help="tissue labels; default: told from the maps")
     added.add_argument("-o", "--output", type=Path, required=True, metavar="TABLE.tsv")
     added.add_argument("--report", type=Path, metavar="R.html", help="also write a report with a page per lesion")
+    added.add_argument(
+        "--readings",
+        type=Path,
+        metavar="F",
+        help="a reader's own classes, a TSV with label, reader_para, reader_dia, reader_focal, reader_comment",
+    )
+    added.add_argument("--numbered", type=Path, metavar="F", help="also write the label map with the table's numbers")
     added.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
     added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     added.set_defaults(command=command)
@@ -53,6 +60,8 @@ def command(args: argparse.Namespace) -> int:
             magnitude=args.magnitude,
             segmentation=args.segmentation,
             report=args.report,
+            readings=args.readings,
+            numbered=args.numbered,
             overwrite=args.overwrite,
             progress=Runtime(report=report, stage="lesions").progress,
         )

@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .._lazy import torch
 from ..errors import InputError
 from ..io.files import load_map
-from ..io.nifti import describe_grid
+from ..io.nifti import describe_grid, write_volume
 from .classification import Thresholds
 from .lesions import Lesions, propose, split
 from .maps import ReviewMaps, find_maps, load_maps
 from .measures import Measures
+from .readings import add_readings
 from .report import write_report
 from .surroundings import from_labels
 from .table import Review, review, write_review
@@ -30,6 +32,8 @@ def review_files(
     field: Path | None = None,
     segmentation: Path | None = None,
     report: Path | None = None,
+    readings: Path | None = None,
+    numbered: Path | None = None,
     thresholds: Thresholds | None = None,
     measures: Measures | None = None,
     overwrite: bool = False,
@@ -40,10 +44,11 @@ def review_files(
     Maps are those of a subject in a folder of `derivatives`; `maps` (chi, chi_para, chi_dia, r2star by name), `mask`
     and the local `field` in ppm replace or add to them. Without `lesions`, bleeds and calcifications are proposed. A
     `segmentation` with the library's labels tells normal white matter, veins and ventricles; without it they are told
-    from the maps. Raises InputError if maps and lesions are on different grids, if there is nothing to measure, or if
-    an output is there already.
+    from the maps. `readings` is a TSV of a reader's classes and comments, which go into table and report; `numbered`
+    is where the label map is written whose numbers are the table's. Raises InputError if maps and lesions are on
+    different grids, if there is nothing to measure, or if an output is there already.
     """
-    for path in (out, report):
+    for path in (out, report, numbered):
         if path is not None and path.exists() and not overwrite:
             raise InputError(f"{path} is there already: choose another name, or add --overwrite.")
     files, others, title = dict(maps or {}), {"mask": mask, "field": field}, out.stem
@@ -57,9 +62,20 @@ def review_files(
     if segmentation is not None:
         around = from_labels(_on_grid(segmentation, loaded))
     done = review(which, loaded, around, thresholds, measures, progress)
-    read = {"lesions": lesions, "segmentation": segmentation, "magnitude": magnitude, **files, **others}
+    if readings is not None:
+        done = add_readings(done, readings)
+    read = {
+        "lesions": lesions,
+        "readings": readings,
+        "segmentation": segmentation,
+        "magnitude": magnitude,
+        **files,
+        **others,
+    }
     inputs = {name: {"File": str(path), "SHA256": _digest(path)} for name, path in read.items() if path is not None}
     write_review(done, out, Inputs=inputs)
+    if numbered is not None:
+        write_volume(numbered, torch.from_numpy(which.numbers), loaded.grid)
     if report is not None:
         write_report(done, report, title, {"Inputs": inputs, "Table": str(out)})
     return done

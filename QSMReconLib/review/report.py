@@ -98,7 +98,9 @@ def _counts(done: Review) -> list[tuple[str, list[tuple[str, int]]]]:
 
 
 def _cell(value: Any) -> str:
-    """A number as people read it."""
+    """A number as people read it; nothing where there is nothing."""
+    if value is None:
+        return ""
     if not isinstance(value, float | np.floating):
         return str(value)
     number = float(value)

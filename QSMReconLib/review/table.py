@@ -15,6 +15,7 @@ from .classification import OTHER, UNDECIDED, Thresholds, classify, classify_foc
 from .lesions import Lesions
 from .maps import CHANNELS, ReviewMaps
 from .measures import Measured, Measures, describe, measure
+from .readings import COMMENT, READINGS, computed
 from .surroundings import Surroundings, from_maps
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ def _column(name: str) -> dict[str, Any]:
         "class_dia": ("χ_dia against normal-appearing white matter", "hyper, iso, hypo, undecided"),
         "class_focal": ("What a focal lesion is", "bleed, calcification, vessel, other, undecided"),
     }
+    if name in READINGS:
+        text = f"What the reader says, beside {computed(name)}"
+        return {"Description": text, "Levels": ", ".join(READINGS[name])}
+    if name == COMMENT:
+        return {"Description": "What the reader remarks"}
     if name in levels:
         return {"Description": levels[name][0], "Levels": levels[name][1]}
     if name.startswith("probability_"):

@@ -10,6 +10,7 @@ import torch
 
 from QSMReconLib.data import Grid
 from QSMReconLib.errors import InputError
+from QSMReconLib.io.files import load_map
 from QSMReconLib.io.nifti import write_volume
 from QSMReconLib.labels import Label
 from QSMReconLib.phantoms.closed_forms import sphere
@@ -198,7 +199,9 @@ def test_from_files_to_files(drawn, tmp_path):
     write_volume(lesions, torch.from_numpy(labels).int(), GRID)
     write_volume(r2star, torch.from_numpy(values["r2star"]).float(), GRID)
     out, report = tmp_path / "table.tsv", tmp_path / "report.html"
-    review_files(out, lesions, tmp_path / "out", {"r2star": r2star}, report=report)
+    numbered = tmp_path / "numbered.nii.gz"
+    review_files(out, lesions, tmp_path / "out", {"r2star": r2star}, report=report, numbered=numbered)
+    assert np.array_equal(load_map(numbered)[0].numpy(), labels)
     table = pd.read_csv(out, sep="\t")
     assert table["label"].tolist() == list(LESIONS)
     assert table["class_para"].tolist()[:4] == ["hyper", "iso", "hypo", "rim"]
