@@ -130,7 +130,7 @@ def main() -> None:
     """Print the table, and write it as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--networks", nargs="*", default=list(networks()))
+    parser.add_argument("--networks", nargs="*", default=list(networks("inversion")))
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -71,7 +71,7 @@ class QsmNet(Stage):
     Research use only: a network is not the consensus default for QSM (doi:10.1002/mrm.30006).
     """
 
-    network: str = option("qsmnet-phys", "Which trained network", choices=networks())
+    network: str = option("qsmnet-phys", "Which trained network", choices=networks("inversion"))
     distrust: float = option(
         3.0,
         "Voxels whose field no map explains, beyond this many σ, count less (0: all count the same)",

@@ -40,6 +40,10 @@ class Card:
     max_tilt_deg: float
     max_noise_ppb: float
     max_chi_ppm: float
+    task: str = "inversion"
+    """What it is for, as QSMReconLib.training.tasks names it."""
+    dr_hz_per_ppm: float | None = None
+    """R2′ per ppm at 3 T of the heads it was trained on, where R2′ is among what it eats or makes."""
     grid_mm: float | None = None
     """The isotropic voxel that the input is resampled to; None where the network takes any."""
     uncertainty_factor: float = 1.0
@@ -50,9 +54,12 @@ class Card:
     use: str = "Research use only. A network is not the consensus default for QSM (doi:10.1002/mrm.30006)."
 
 
-def networks() -> tuple[str, ...]:
-    """The names of the networks that are shipped."""
-    return tuple(sorted(path.parent.name for path in FOLDER.glob("*/card.json")))
+def networks(task: str | None = None) -> tuple[str, ...]:
+    """The names of the networks that are shipped, or of those for one task."""
+    cards = sorted(FOLDER.glob("*/card.json"))
+    if task is not None:
+        cards = [card for card in cards if json.loads(card.read_text("utf-8")).get("task", "inversion") == task]
+    return tuple(card.parent.name for card in cards)
 
 
 def load_card(name: str, folder: Path = FOLDER) -> Card:

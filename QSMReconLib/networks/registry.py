@@ -9,12 +9,16 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError
+from .ratesplitter import RateSplitter, RateSplitterConfig
+from .separator import Separator, SeparatorConfig
 from .unet import UNet, UNetConfig
 from .unrolled import Unrolled, UnrolledConfig
 
 ARCHITECTURES: dict[str, tuple[type, type[nn.Module]]] = {
     "unrolled": (UnrolledConfig, Unrolled),
     "unet": (UNetConfig, UNet),
+    "separator": (SeparatorConfig, Separator),
+    "ratesplitter": (RateSplitterConfig, RateSplitter),
 }
 
 

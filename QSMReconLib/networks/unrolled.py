@@ -159,29 +159,33 @@ class Denoiser(nn.Module):
     """A three-level U-Net that works on 2³ neighbourhoods folded into channels; sizes must be multiples of 8.
 
     Noise and step set the gain and bias of its first features, which reach the output also without passing a
-    nonlinearity: from the start it can be the linear filter that the noise asks for.
+    nonlinearity: from the start it can be the linear filter that the noise asks for. `levels` is how many numbers tell
+    of the noise, (B, levels).
     """
 
-    def __init__(self, inputs: int, channels: tuple[int, int, int], steps: int) -> None:
+    def __init__(
+        self, inputs: int, channels: tuple[int, int, int], steps: int, outputs: int = 1, levels: int = 1
+    ) -> None:
         super().__init__()
         a, b, c = channels
-        self.steps = steps
-        self.condition = nn.Sequential(nn.Linear(1 + steps, 32), nn.SiLU(), nn.Linear(32, 2 * a))
+        self.steps, self.levels = steps, levels
+        self.condition = nn.Sequential(nn.Linear(levels + steps, 32), nn.SiLU(), nn.Linear(32, 2 * a))
         self.enter = nn.Conv3d(8 * inputs, a, 3, padding=1)
         self.down1, self.down2 = nn.Conv3d(a, b, 2, 2), nn.Conv3d(b, c, 2, 2)
         self.top, self.middle, self.bottom = Block(a), Block(b), Block(c)
         self.up2, self.up1 = nn.ConvTranspose3d(c, b, 2, 2), nn.ConvTranspose3d(b, a, 2, 2)
         self.middle_out, self.top_out = Block(b), Block(a)
-        self.leave = nn.Conv3d(2 * a, 8, 3, padding=1)
+        self.leave = nn.Conv3d(2 * a, 8 * outputs, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor, noise: torch.Tensor, step: int) -> torch.Tensor:
         which = torch.zeros(self.steps, device=x.device)
         which[step] = 1.0
-        known = torch.cat([noise.reshape(-1, 1), which.expand(noise.numel(), -1)], 1)
+        noise = noise.reshape(-1, self.levels)
+        known = torch.cat([noise, which.expand(len(noise), -1)], 1)
         x = self.enter(fold(x).contiguous(memory_format=torch.channels_last_3d))
-        gain, bias = self.condition(known).to(x.dtype).reshape(noise.numel(), -1, 1, 1, 1).chunk(2, 1)
+        gain, bias = self.condition(known).to(x.dtype).reshape(len(noise), -1, 1, 1, 1).chunk(2, 1)
         first = x * (1 + gain) + bias
         top = self.top(first)
         middle = self.middle(self.down1(torch.relu(top)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,45 @@ from .simulator import SimulatorConfig
 
 CONFIGS = Path(__file__).parent / "configs"
 
-TITLES = {
-    "unrolled": "Unrolled reconstruction with data consistency inside",
-    "unet": "QSMnet's U-Net, from the local field alone",
-}
-SOURCES = {
-    "unrolled": "QSMRecon; after LP-CNN (arXiv:2008.05024), MoDL (doi:10.1109/TMI.2018.2865356) and total variation "
-    "(doi:10.1002/mrm.25029)",
-    "unet": "QSMnet (Yoon et al. 2018, doi:10.1016/j.neuroimage.2018.06.030); weights of QSMRecon's own training",
-}
-NORMALISATION = {
-    "unrolled": "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
-    "unet": "field and χ by constants of the card's architecture",
+
+@dataclass(frozen=True)
+class Described:
+    """What the cards of one kind of network say of it."""
+
+    title: str
+    source: str
+    normalisation: str
+    inputs: str = "local field in ppm, its mask, its noise where known; voxel size and B0 direction"
+    output: str = "χ in ppm, inside the mask"
+
+
+KINDS = {
+    "unrolled": Described(
+        "Unrolled reconstruction with data consistency inside",
+        "QSMRecon; after LP-CNN (arXiv:2008.05024), MoDL (doi:10.1109/TMI.2018.2865356) and total variation "
+        "(doi:10.1002/mrm.25029)",
+        "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
+    ),
+    "unet": Described(
+        "QSMnet's U-Net, from the local field alone",
+        "QSMnet (Yoon et al. 2018, doi:10.1016/j.neuroimage.2018.06.030); weights of QSMRecon's own training",
+        "field and χ by constants of the card's architecture",
+    ),
+    "separator": Described(
+        "Unrolled separation of both sources, from the joint optimisation on",
+        "QSMRecon; after χ-sepnet (Kim et al. 2025, doi:10.1002/hbm.70136) and χ-separation (Shin et al. 2021, "
+        "doi:10.1016/j.neuroimage.2021.118371)",
+        "all volumes by the mean of R2′/Dr inside the mask, undone in the maps; both noises are measured",
+        "local field, χ and R2′/Dr, all in ppm, the mask, the field's noise where known; voxel size and B0 direction",
+        "χ_para and χ_dia in ppm, both positive, inside the mask",
+    ),
+    "ratesplitter": Described(
+        "R2′ from R2* and χ",
+        "QSMRecon; after χ-sepnet-R2* (Kim et al. 2025, doi:10.1002/hbm.70136)",
+        "rates by 20 Hz, χ by 0.05 ppm; the noise of R2* is measured",
+        "R2* at 3 T in Hz, χ in ppm and the mask",
+        "R2′ in Hz, inside the mask",
+    ),
 }
 DATA = (
     "Simulated head regions: tissue maps of MNI152 (ICBM 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, "
@@ -73,22 +100,23 @@ def card_of(config: TrainingConfig, step: int, accuracy: Mapping[str, Any], fact
     """The card of a training after `step` steps, without the hash of its weights."""
     simulator = config.simulator
     fixed = config.kind == "unet" and not config.architecture.get("closed_form", False)
+    described = KINDS[config.kind]
     return Card(
         name=config.name,
-        title=TITLES[config.kind],
+        title=described.title,
         kind=config.kind,
         architecture=dict(config.architecture),
         sha256="",
-        source=SOURCES[config.kind],
-        inputs="local field in ppm, its mask, its noise where known; voxel size and B0 direction"
-        if not fixed
-        else "local field in ppm and its mask",
-        output="χ in ppm, inside the mask",
-        normalisation=NORMALISATION[config.kind],
+        source=described.source,
+        inputs="local field in ppm and its mask" if fixed else described.inputs,
+        output=described.output,
+        normalisation=described.normalisation,
         voxel_mm=_voxels(simulator),
         max_tilt_deg=0.0 if simulator.axial >= 1 else 45.0,
         max_noise_ppb=simulator.noise_ppb[1],
         max_chi_ppm=2.0,
+        task=config.task,
+        dr_hz_per_ppm=None if config.task == "inversion" else simulator.dr_hz_per_ppm,
         grid_mm=1.0 if fixed else None,
         uncertainty_factor=factor,
         training={"steps": step, "data": DATA, "configuration": config.to_json()},

@@ -80,7 +80,7 @@ class Trainer:
     def train_step(self) -> float:
         """One step of the optimizer; its loss."""
         config = self.config
-        example = self._next_example()
+        example = self.task.varied(self._next_example(), self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate()
         self.network.train()

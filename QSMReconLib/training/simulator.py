@@ -7,6 +7,7 @@ complete problem, with its own edge, and a network that looks at small pieces le
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -91,12 +92,13 @@ class Simulator:
 
     def batch(self, number: int, size: int) -> Batch:
         """`size` samples on one grid, from `number` on."""
-        made = [self.sample(number + index, grid_of=number) for index in range(size)]
-        volumes = [
-            torch.stack([getattr(sample, name)[None] for sample in made])
-            for name in ("field_ppm", "chi_ppm", "weight", "kernel")
-        ]
+        made = self.samples(number, size)
+        volumes = [stacked(made, name) for name in ("field_ppm", "chi_ppm", "weight", "kernel")]
         return Batch(volumes[0], volumes[1], volumes[2], volumes[3], made[0].spectrum)
+
+    def samples(self, number: int, size: int) -> list[Sample]:
+        """`size` samples on one grid, from `number` on."""
+        return [self.sample(number + index, grid_of=number) for index in range(size)]
 
     def sample(self, number: int, grid_of: int | None = None) -> Sample:
         """Sample `number`, on the grid that sample `grid_of` has; regions with too little brain are drawn again."""
@@ -353,6 +355,11 @@ class Simulator:
             return torch.ones(shape, device=dice.device)
         shading = smooth_noise(dice, shape, voxel, 60.0)[0] * dice.uniform(0, 0.4)
         return torch.exp(shading.abs()) * (1 + dice.uniform(0, 3) * vessel)
+
+
+def stacked(samples: Sequence[Sample], name: str) -> torch.Tensor:
+    """One volume of every sample, (B, 1, X, Y, Z)."""
+    return torch.stack([getattr(sample, name)[None] for sample in samples])
 
 
 def _thicker(volume: torch.Tensor, split: int) -> torch.Tensor:

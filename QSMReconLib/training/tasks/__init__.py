@@ -9,6 +9,8 @@ from torch import nn
 
 from ...errors import InputError
 from .inversion import Inversion
+from .r2prime import SplitRates
+from .separation import Separation
 from .task import Example, Task
 
 if TYPE_CHECKING:
@@ -16,7 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "Example", "Task", "task_of"]
 
-TASKS: dict[str, Callable[[TrainingConfig, nn.Module], Task]] = {"inversion": Inversion}
+TASKS: dict[str, Callable[[TrainingConfig, nn.Module], Task]] = {
+    "inversion": Inversion,
+    "separation": Separation,
+    "r2prime": SplitRates,
+}
 
 
 def task_of(config: TrainingConfig, network: nn.Module) -> Task:

@@ -35,6 +35,10 @@ class Task(ABC):
     def example(self, simulator: Simulator, number: int, size: int) -> Example:
         """`size` regions of one grid, from `number` on; the same for the same simulator and number."""
 
+    def varied(self, example: Example, step: int) -> Example:
+        """The example as it is shown in this step: another view of the same, where the task has one."""
+        return example
+
     @abstractmethod
     def loss(self, found: Any, example: Example) -> torch.Tensor:
         """What is minimised, of what the network has found; a scalar."""

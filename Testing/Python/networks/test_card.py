@@ -47,3 +47,9 @@ def test_what_ships_is_whole_small_and_described(name: str) -> None:
     assert card.licence == "MIT"
     assert "Research use only" in card.use
     assert (FOLDER / name / "weights.safetensors").stat().st_size <= 15e6
+
+
+def test_networks_are_listed_by_what_they_are_for() -> None:
+    assert set(networks("inversion")) <= set(networks())
+    assert "qsmnet-phys" in networks("inversion")
+    assert networks("cooking") == ()

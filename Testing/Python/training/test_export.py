@@ -46,8 +46,16 @@ def test_cards_say_what_the_simulator_drew() -> None:
     assert card.max_tilt_deg == 0.0
 
 
+def test_cards_say_what_a_network_is_for_and_on_which_relaxivity() -> None:
+    assert card_of(named_config("qsmnet-phys"), 0, {}).dr_hz_per_ppm is None
+    for name, task in (("chisepnet", "separation"), ("r2star-to-r2prime", "r2prime")):
+        card = card_of(named_config(name), 0, {})
+        assert (card.task, card.dr_hz_per_ppm) == (task, 137.0)
+        assert "R2" in card.inputs
+
+
 def test_trainings_go_by_name_or_file() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.json")} == {"qsmnet", "qsmnet-phys"}
+    assert {path.stem for path in CONFIGS.glob("*.json")} >= {"qsmnet", "qsmnet-phys", "chisepnet", "r2star-to-r2prime"}
     assert named_config("qsmnet-phys").kind == "unrolled"
     assert named_config(str(CONFIGS / "qsmnet.json")).kind == "unet"
     with pytest.raises(InputError, match="qsmnet-phys"):
