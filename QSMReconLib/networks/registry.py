@@ -9,16 +9,20 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError
+from .folded import Folded, FoldedConfig
 from .ratesplitter import RateSplitter, RateSplitterConfig
 from .separator import Separator, SeparatorConfig
 from .unet import UNet, UNetConfig
 from .unrolled import Unrolled, UnrolledConfig
+from .weightpredicted import PredictionConfig, WeightPredicted
 
 ARCHITECTURES: dict[str, tuple[type, type[nn.Module]]] = {
     "unrolled": (UnrolledConfig, Unrolled),
     "unet": (UNetConfig, UNet),
     "separator": (SeparatorConfig, Separator),
     "ratesplitter": (RateSplitterConfig, RateSplitter),
+    "folded": (FoldedConfig, Folded),
+    "weight-predicted": (PredictionConfig, WeightPredicted),
 }
 
 

@@ -19,6 +19,9 @@ class TrainingConfig:
 
     Batches are made in pools, and every pool is gone through `repeats` times: worth it where making them is slow.
     `start_from` is the name of a network that ships, or a file, whose weights a new training begins with.
+    `optimizer` and `schedule` are names that training/descent.py knows; the exponential schedule multiplies the rate by
+    `decay` every `decay_steps`. `prediction_l2` times the squared weights of layers that predict kernels is part of
+    the loss. `loss` is "relative" (see training/losses.py) or "l1", the mean absolute error of χ in `l1_ppm`.
     """
 
     name: str = "qsmnet-phys"
@@ -33,6 +36,13 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     final_rate: float = 0.02
     warm_up: int = 100
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    decay: float = 0.95
+    decay_steps: int = 200
+    prediction_l2: float = 0.0
+    loss: str = "relative"
+    l1_ppm: float = 0.032
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998

@@ -41,6 +41,18 @@ KINDS = {
         "QSMnet (Yoon et al. 2018, doi:10.1016/j.neuroimage.2018.06.030); weights of QSMRecon's own training",
         "field and χ by constants of the card's architecture",
     ),
+    "folded": Described(
+        "Mesa-QSM's U-Net for one voxel size, from the local field alone",
+        "Mesa-QSM (arXiv:1908.00206), on folded neighbourhoods; weights of QSMRecon's own training",
+        "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
+        "local field in ppm and its mask, at the voxel size of its training",
+    ),
+    "weight-predicted": Described(
+        "Meta-QSM: convolutions whose kernels are predicted from the voxel size",
+        "Meta-QSM (arXiv:1908.00206), kernels as a basis; weights of QSMRecon's own training",
+        "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
+        "local field in ppm, its mask, its noise where known; voxel size",
+    ),
     "separator": Described(
         "Unrolled separation of both sources, from the joint optimisation on",
         "QSMRecon; after χ-sepnet (Kim et al. 2025, doi:10.1002/hbm.70136) and χ-separation (Shin et al. 2021, "

@@ -25,6 +25,7 @@ from ..networks.runner import has_fast_half
 from .anatomy import Anatomy
 from .config import TrainingConfig
 from .curves import write_curves
+from .descent import optimizer_of, prediction_penalty, rate_at
 from .simulator import Simulator
 from .start import weights_of
 from .tasks import Example, Task, task_of
@@ -59,9 +60,7 @@ class Trainer:
         self.network = build(self.config.kind, self.config.architecture).to(self.device)
         self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), self.config.learning_rate, (0.95, 0.99), weight_decay=self.config.weight_decay
-        )
+        self.optimizer = optimizer_of(self.config, self.network)
         self.task = task_of(self.config, self.network)
         self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
         self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
@@ -71,11 +70,8 @@ class Trainer:
         self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
 
     def rate(self) -> float:
-        """The learning rate of this step: warm-up, then a half cosine."""
-        config = self.config
-        rise = min(1.0, (self.step + 1) / max(config.warm_up, 1))
-        fall = 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / config.steps)))
-        return config.learning_rate * rise * (config.final_rate + (1 - config.final_rate) * fall)
+        """The learning rate of this step."""
+        return rate_at(self.config, self.step)
 
     def train_step(self) -> float:
         """One step of the optimizer; its loss."""
@@ -87,6 +83,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             found = self._forward(**example.inputs)
         loss = self.task.loss(found, example)
+        if config.prediction_l2:
+            loss = loss + config.prediction_l2 * prediction_penalty(self.network)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         size = float(nn.utils.clip_grad_norm_(self.network.parameters(), config.clip))
@@ -155,8 +153,12 @@ class Trainer:
     def begin_with(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Start a new training from trained weights. Raises InputError where they are of another architecture."""
         try:
-            self.network.load_state_dict(weights)
-            self.average.load_state_dict(weights)
+            for network in (self.network, self.average):
+                # A network of predicted weights may also begin as a plain one.
+                take: Callable[[Mapping[str, torch.Tensor]], Any] = getattr(
+                    network, "begin_with", network.load_state_dict
+                )
+                take(weights)
         except RuntimeError as error:
             raise InputError(
                 f"The weights to start from are of another network than the configuration: {error}"

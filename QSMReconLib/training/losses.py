@@ -56,3 +56,9 @@ def chi_loss(
     if consistency:
         total = total + consistency * (field_size((estimates[-1] - truth) * mask) / field_scale).mean()
     return total
+
+
+def l1_loss(estimate: torch.Tensor, truth: torch.Tensor, weight: torch.Tensor, unit_ppm: float) -> torch.Tensor:
+    """The mean absolute error of maps (B, 1, X, Y, Z) inside the mask, in `unit_ppm`."""
+    mask = (weight > 0).to(truth.dtype)
+    return ((estimate - truth).abs() * mask).sum() / (unit_ppm * mask.sum().clamp(min=1))

@@ -95,12 +95,12 @@ class Blob:
 def draw_blob(
     dice: Dice, shape: Sequence[int], voxel_mm: Size, radius_mm: float, edge_mm: float, solid: str, rough: float = 0.0
 ) -> Blob:
-    """An ellipsoid, cuboid, cylinder or shell of about `radius_mm`, anywhere in the volume, turned at random.
+    """A sphere, ellipsoid, cuboid, cylinder or shell of about `radius_mm`, anywhere in the volume, turned at random.
 
     `rough` wrinkles its surface; `edge_mm` is the width over which the cover falls from 1 to 0.
     """
     centre = [dice.uniform(0, n - 1) for n in shape]
-    half = [radius_mm * dice.spread(0.5, 1.6) for _ in range(3)]
+    half = [radius_mm * dice.spread(0.5, 1.6) for _ in range(3)] if solid != "sphere" else [radius_mm] * 3
     reach = 1.8 * max(half) + edge_mm
     box, axes = [], []
     for axis, (n, v, c) in enumerate(zip(shape, voxel_mm, centre, strict=True)):

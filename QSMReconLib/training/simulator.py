@@ -17,7 +17,11 @@ from ..physics.dipole import dipole_kernel
 from ..physics.fourier import Spectrum
 from ..separation.relaxivity import DR_HZ_PER_PPM
 from .anatomy import TISSUES, Anatomy
+from .contrast import change_contrast, draw_solids
 from .shapes import Dice, Size, coordinates, draw_blob, draw_vessels, rotation, smooth_noise
+
+SPREAD = (0.8191725, 0.6710436, 0.5497005)
+"""Steps of a sequence that fills a cube evenly, each point far from the last (Roberts 2018, powers of 1/1.2207)."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,19 @@ class SimulatorConfig:
     """Edge of the region in voxels, where voxels are isotropic: one of these."""
     one_mm: float = 0.5
     thick_slices: float = 0.3
+    low_mm: tuple[float, ...] = ()
+    high_mm: tuple[float, ...] = ()
+    """Where given, all voxels have edges between these, drawn so that the next batch's are far from the last one's."""
+    slices: int = 0
+    """Of such a region; 0: as many as make it, at the usual thickness, about a cube."""
     axial: float = 0.6
     any_orientation: float = 0.1
     geometric: float = 0.15
+    solids: float = 0.0
+    """Heads with spheres, ellipsoids, cuboids and cylinders of random χ in them, up to `solids_ppm`."""
+    solids_ppm: float = 2.0
+    contrast: float = 0.0
+    """Heads whose χ_para and χ_dia have their contrast changed: linear, gamma, log or sigmoid."""
     noise_free: float = 0.3
     noise_ppb: tuple[float, float] = (0.3, 4.0)
     known_noise: float = 0.5
@@ -104,7 +118,8 @@ class Simulator:
         """Sample `number`, on the grid that sample `grid_of` has; regions with too little brain are drawn again."""
         device = self.anatomy.channels.device
         base = self.seed * 1_000_003
-        shape, voxel, split = self._grid(Dice((base + (number if grid_of is None else grid_of)) * 64 + 63, device))
+        first = number if grid_of is None else grid_of
+        shape, voxel, split = self._grid(Dice((base + first) * 64 + 63, device), first)
         for attempt in range(20):
             dice = Dice((base + number) * 64 + attempt, device)
             head = self._head(dice, (shape[0], shape[1], shape[2] * split), (voxel[0], voxel[1], voxel[2] / split))
@@ -112,15 +127,19 @@ class Simulator:
                 break
         return self._measure(dice, head, shape, voxel, split)
 
-    def _grid(self, dice: Dice) -> tuple[tuple[int, int, int], Size, int]:
+    def _grid(self, dice: Dice, number: int) -> tuple[tuple[int, int, int], Size, int]:
         """Shape, voxel size, and into how many the third axis is split while the head is drawn."""
         config = self.config
         n = dice.host.choice(config.sizes)
         kind = dice.uniform(0, 1)
-        if kind < config.thick_slices:
+        if config.low_mm or kind < config.thick_slices:
             voxel = (dice.uniform(0.5, 1.0), dice.uniform(0.5, 1.0), dice.uniform(1.6, 3.5))
+            if config.low_mm:
+                shares = (math.modf((number + 1 + self.seed) * step)[0] for step in SPREAD)
+                x, y, z = (a + s * (b - a) for a, b, s in zip(config.low_mm, config.high_mm, shares, strict=True))
+                voxel = (x, y, z)
             split = max(1, round(voxel[2] / 1.1))
-            depth = 8 * max(2, round(n / split / 8 * 1.15))
+            depth = config.slices or 8 * max(2, round(n / split / 8 * 1.15))
             return (n, n, depth), voxel, split
         edge = 1.0 if kind < config.thick_slices + config.one_mm else dice.uniform(0.6, 1.2)
         return (n, n, n), (edge, edge, edge), 1
@@ -131,6 +150,9 @@ class Simulator:
             para, dia, r2, mask = self._pattern(dice, shape, voxel)
         else:
             para, dia, r2, mask = self._brain(dice, shape, voxel)
+        # What is never drawn takes nothing from the dice: samples stay what they were.
+        if self.config.contrast and dice.chance(self.config.contrast):
+            para, dia = change_contrast(dice, para), change_contrast(dice, dia)
         vessel_cover, owner = draw_vessels(dice, shape, voxel, self._vessels(dice, shape, voxel), (0.4, 1.7))
         count = int(owner.max()) + 1
         values = torch.tensor([0.0] + [dice.spread(0.1, 0.4) for _ in range(count)], device=mask.device)
@@ -138,6 +160,8 @@ class Simulator:
         dia = dia * (1 - vessel_cover)
         r2 = torch.lerp(r2, torch.full_like(r2, dice.uniform(18, 32)), vessel_cover)
         self._lesions(dice, para, dia, r2, shape, voxel)
+        if self.config.solids and dice.chance(self.config.solids):
+            draw_solids(dice, para, dia, shape, voxel, self.config.solids_ppm)
         if dice.chance(self.config.scaled):
             scale = dice.spread(1, 4)
             para, dia = para * scale, dia * scale

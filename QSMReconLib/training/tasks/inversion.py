@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...evaluation.metrics import nrmse, xsim
-from ..losses import chi_loss
+from ..losses import chi_loss, l1_loss
 from ..simulator import Simulator
 from .task import Example, Task
 
@@ -32,6 +32,8 @@ class Inversion(Task):
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         given = example.inputs
+        if self.config.loss == "l1":
+            return l1_loss(found[-1], example.truth["chi"], given["weight"], self.config.l1_ppm)
         return chi_loss(
             found,
             example.truth["chi"],

@@ -3,7 +3,7 @@ import torch
 
 from QSMReconLib.physics.dipole import dipole_kernel
 from QSMReconLib.physics.fourier import Spectrum
-from QSMReconLib.training.losses import chi_loss
+from QSMReconLib.training.losses import chi_loss, l1_loss
 
 SPECTRUM = Spectrum.of((12, 14, 10), (1.0, 1.0, 1.0), 4.0)
 KERNEL = dipole_kernel(SPECTRUM, (0.0, 0.0, 1.0))
@@ -72,3 +72,9 @@ def test_a_field_that_does_not_fit_costs_more_than_one_that_does() -> None:
         without = chi_loss([truth + error], truth, weight, KERNEL, SPECTRUM, 0.0, 0.0)
         costs.append(float(with_field - without))
     assert costs[1] > 1.5 * costs[0]
+
+
+def test_the_l1_loss_is_the_mean_error_inside_the_mask_in_its_unit() -> None:
+    truth, weight = _truth()
+    off = truth + torch.where(weight > 0, 0.016, 7.0)
+    assert float(l1_loss(off, truth, weight, 0.032)) == pytest.approx(0.5, rel=1e-4)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from QSMReconLib.training.anatomy import Anatomy
+from QSMReconLib.training.shapes import Dice
 from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig
 
 PLAIN = SimulatorConfig(
@@ -137,3 +138,21 @@ def _volumes(sample: Sample) -> list[torch.Tensor]:
     names = ("field_ppm", "chi_ppm", "chi_para_ppm", "chi_dia_ppm", "r2prime_hz", "weight")
     names += ("r2_hz", "measured_r2prime_hz", "measured_r2star_hz")
     return [getattr(sample, name) for name in names]
+
+
+def test_voxel_sizes_of_a_range_fill_it_and_consecutive_batches_differ(ball_anatomy: Anatomy) -> None:
+    config = SimulatorConfig(sizes=(16,), low_mm=(0.5, 0.5, 2.0), high_mm=(1.0, 1.0, 4.0), axial=1.0)
+    simulator = Simulator(ball_anatomy, config, seed=3)
+    drawn = [simulator._grid(Dice(number), number)[1] for number in range(0, 400, 2)]
+    edges = torch.tensor(drawn)
+    for axis, (low, high) in enumerate(zip(config.low_mm, config.high_mm, strict=True)):
+        assert low <= float(edges[:, axis].min()) < low + 0.02 * (high - low)
+        assert high - 0.02 * (high - low) < float(edges[:, axis].max()) <= high
+        share = (edges[:, axis] - low) / (high - low)
+        assert float((share < 0.5).float().mean()) == pytest.approx(0.5, abs=0.03)
+    shares = (edges - torch.tensor(config.low_mm)) / (torch.tensor(config.high_mm) - torch.tensor(config.low_mm))
+    assert float((shares[1:] - shares[:-1]).norm(dim=1).min()) > 0.3
+    batch = simulator.batch(4, 2)
+    assert batch.spectrum.voxel_size_mm == pytest.approx(drawn[2])
+    fixed = Simulator(ball_anatomy, replace(config, low_mm=(0.5, 0.5, 2.0), high_mm=(0.5, 0.5, 2.0)))
+    assert all(fixed._grid(Dice(n), n)[1] == (0.5, 0.5, 2.0) for n in range(5))
