@@ -56,9 +56,7 @@ def hd_qsm(
         iterations=first_iterations,
         progress=told(0.0, share),
     )
-    x, y, z = field_ppm.shape
-    whole = dipole.spectrum.uncut
-    apart = (whole.from_k(whole.to_k(chi).mul_(dipole.kernel))[:x, :y, :z] - field_ppm).abs() * (weight > 0)
+    apart = (dipole.field(chi) - field_ppm).abs() * (weight > 0)
     agreeing = 1 - apart / apart.max().clamp(min=1e-12)
     del data, prior, apart
     weight = weight * agreeing.square_()

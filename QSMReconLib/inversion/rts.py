@@ -8,7 +8,6 @@ from .._lazy import torch
 from ..data import ChiMap, FieldNoise, LocalField
 from ..physics.dipole import Dipole
 from ..runtime import Runtime
-from ..solvers.admm import in_corner
 from ..solvers.lsmr import lsmr
 from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
@@ -26,21 +25,19 @@ def well_posed(
 
     Early steps find what the field determines well; the cone of D's zeros comes last and is left out by stopping.
     """
-    spectrum, kernel = dipole.spectrum.uncut, dipole.kernel
     root = weight.sqrt()
-    x, y, z = field_ppm.shape
-
-    def forward(chi: torch.Tensor) -> torch.Tensor:
-        return spectrum.from_k(spectrum.to_k(chi).mul_(kernel))[:x, :y, :z] * root
-
-    def adjoint(residual: torch.Tensor) -> torch.Tensor:
-        return spectrum.from_k(spectrum.to_k(in_corner(residual * root, spectrum.padded)).mul_(kernel))
 
     def told(done: int, _: float) -> None:
         if progress is not None:
             progress(done / iterations)
 
-    return lsmr(forward, adjoint, field_ppm * root, iterations=iterations, callback=told).value
+    return lsmr(
+        lambda chi: dipole.field(chi) * root,
+        lambda residual: dipole.spread(residual * root),
+        field_ppm * root,
+        iterations=iterations,
+        callback=told,
+    ).value
 
 
 def rts(

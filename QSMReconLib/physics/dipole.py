@@ -41,7 +41,10 @@ def dipole_kernel(
 
 @dataclass(frozen=True)
 class Dipole:
-    """The forward model on a grid: a self-adjoint linear operator on volumes (..., X, Y, Z)."""
+    """The forward model on a grid: a self-adjoint linear operator on volumes (..., X, Y, Z).
+
+    χ may also fill the padded box, sources around the volume included; then `spread` is the adjoint of `field`.
+    """
 
     spectrum: Spectrum
     kernel: torch.Tensor
@@ -53,5 +56,9 @@ class Dipole:
         return cls(spectrum, dipole_kernel(spectrum, grid.b0_direction, device))
 
     def field(self, chi_ppm: torch.Tensor) -> torch.Tensor:
-        """The field of a susceptibility distribution, ppm."""
-        return self.spectrum.from_k(self.kernel * self.spectrum.to_k(chi_ppm))
+        """The field (..., X, Y, Z) of a susceptibility distribution, ppm."""
+        return self.spectrum.from_k(self.spectrum.to_k(chi_ppm).mul_(self.kernel))
+
+    def spread(self, field: torch.Tensor) -> torch.Tensor:
+        """What a field (..., X, Y, Z) that is zero around the volume makes over the whole padded box."""
+        return self.spectrum.uncut.from_k(self.spectrum.to_k(field).mul_(self.kernel))

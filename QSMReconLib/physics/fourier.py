@@ -67,6 +67,13 @@ class Spectrum:
         x, y, z = self.padded
         return float((spectrum.double().sum((0, 1)) * weight).sum() / (x * y * z))
 
+    def inner(self, one: torch.Tensor, other: torch.Tensor) -> float:
+        """The inner product of two real volumes over the padded box, times its voxels, from their half-spectra."""
+        total = 2 * float(torch.vdot(one.reshape(-1), other.reshape(-1)).real)
+        for end in (0, -1) if self.padded[2] % 2 == 0 else (0,):
+            total -= float(torch.vdot(one[..., end].reshape(-1), other[..., end].reshape(-1)).real)
+        return total
+
     def frequencies(self, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Spatial frequencies in cycles/mm along each axis, shaped to broadcast; float64, for accurate kernels."""
         (px, py, pz), (vx, vy, vz) = self.padded, self.voxel_size_mm

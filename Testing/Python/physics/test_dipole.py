@@ -77,3 +77,20 @@ def test_spectrum_returns_what_it_was_given_and_its_mean() -> None:
 @pytest.mark.parametrize(("n", "expected"), [(1, 2), (7, 8), (11, 12), (13, 16), (97, 100), (121, 128), (160, 160)])
 def test_smooth_sizes_are_even_and_have_small_factors(n: int, expected: int) -> None:
     assert smooth_size(n) == expected
+
+
+def test_field_and_spread_are_adjoint() -> None:
+    dipole = Dipole.of(Grid.centred((9, 8, 7), (1.0, 1.2, 2.0), (0.2, -0.3, 0.93)), padding_mm=5)
+    generator = torch.Generator().manual_seed(0)
+    chi, field = torch.randn(dipole.spectrum.padded, generator=generator), torch.randn(9, 8, 7, generator=generator)
+    assert float((dipole.field(chi) * field).sum()) == pytest.approx(
+        float((chi * dipole.spread(field)).sum()), rel=1e-4
+    )
+
+
+def test_the_inner_product_in_k_is_that_in_space() -> None:
+    for shape in ((6, 5, 8), (4, 6, 7)):
+        whole = Spectrum(shape, shape, (1.0, 1.0, 1.0))
+        one, other = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+        found = whole.inner(whole.to_k(one), whole.to_k(other)) / one.numel()
+        assert found == pytest.approx(float((one * other).sum()), rel=1e-3)

@@ -58,3 +58,15 @@ def test_the_callback_may_stop_it(matrix: torch.Tensor) -> None:
 
     with pytest.raises(Cancelled):
         conjugate_gradients(lambda x: matrix @ x, torch.ones(20), iterations=100, callback=stop)
+
+
+def test_another_inner_product_may_make_it_symmetric(matrix: torch.Tensor) -> None:
+    scale = torch.linspace(0.1, 10, 20)
+    solution = conjugate_gradients(
+        lambda x: (matrix @ x) / scale,
+        torch.ones(20),
+        iterations=200,
+        tolerance=1e-5,
+        inner=lambda one, other: float((one * other * scale).sum()),
+    )
+    assert torch.allclose(matrix @ solution.value, scale, atol=1e-2)
