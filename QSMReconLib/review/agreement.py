@@ -16,7 +16,9 @@ from .classification import UNDECIDED
 if TYPE_CHECKING:
     import pandas
 
-CLASSES = ("class_para", "class_dia", "class_focal")
+CHANNELS = ("para", "dia", "focal")
+WHO = ("class", "reader")
+"""Whose words a column holds, `class_para` and so on: computed ones, or a reader's."""
 VALUES = ("chi_contrast_ppb", "chi_para_contrast_ppb", "chi_dia_contrast_ppb", "r2star_contrast_hz", "moment_ppm_mm3")
 
 
@@ -45,6 +47,8 @@ class Difference:
     bias_high: float
     lower_limit: float
     upper_limit: float
+    points: tuple[tuple[float, float], ...] = ()
+    """(mean, difference) of every lesion."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Comparison:
     only_second: tuple[int, ...]
     agreements: tuple[Agreement, ...]
     differences: tuple[Difference, ...]
+    matched_by: str = "place"
 
 
 def compare(
@@ -63,36 +68,47 @@ def compare(
     second: pandas.DataFrame,
     transform: ArrayLike | None = None,
     farthest_mm: float = 5.0,
+    who: tuple[str, str] | None = None,
 ) -> Comparison:
-    """Match two lesion tables by place and compare every class and value that both have.
+    """Match two lesion tables and compare every class and value that both have.
 
-    `transform` (4×4, RAS mm) takes places of the second to those of the first; lesions farther apart than
-    `farthest_mm`, or than half the first one's diameter where that is more, are not the same. Raises InputError for a
-    table without places.
+    Lesions are matched by place: `transform` (4×4, RAS mm) takes places of the second to those of the first; those
+    farther apart than `farthest_mm`, or than half the first one's diameter where that is more, are not the same. A
+    table without places, as readers write them, is matched by its labels. `who` says whose words count in each table,
+    "class" or "reader"; without it the computed ones where there are any. Raises InputError for a table without labels,
+    and where the two have no class or value in common.
     """
     for table in (first, second):
-        missing = [name for name in ("label", "x", "y", "z") if name not in table]
-        if missing:
-            raise InputError(f"A lesion table has no column {', '.join(missing)}: give tables of `qsmrecon lesions`.")
-    rows = _matched(first, second, transform, farthest_mm)
+        if "label" not in table:
+            raise InputError("A lesion table has no column label: give tables of `qsmrecon lesions`, or a reader's.")
+    by_place = all(name in table for table in (first, second) for name in "xyz")
+    if not by_place and transform is not None:
+        raise InputError("A table has no places (x, y, z), so it cannot be brought to the other visit.")
+    rows = _matched(first, second, transform, farthest_mm) if by_place else _same_label(first, second)
     a, b = first.iloc[[i for i, _ in rows]], second.iloc[[j for _, j in rows]]
     labels = [(int(x), int(y)) for x, y in zip(a["label"], b["label"], strict=True)]
-    agreements = [
-        agreement(name, a[name].astype(str).tolist(), b[name].astype(str).tolist())
-        for name in CLASSES
-        if name in first and name in second
-    ]
+    words = who or (_whose(first), _whose(second))
+    agreements = []
+    for name in CHANNELS:
+        one, other = (f"{prefix}_{name}" for prefix in words)
+        if one in first and other in second:
+            title = one if one == other else f"{one} and {other}"
+            agreements.append(agreement(title, _said(a[one]), _said(b[other])))
+    same_table = first is second
     differences = [
         bland_altman(name, a[name].to_numpy(float), b[name].to_numpy(float))
         for name in VALUES
-        if name in first and name in second
+        if name in first and name in second and not same_table
     ]
+    if not agreements and not differences:
+        raise InputError(f"The tables have nothing in common to compare: no {words[0]}_… beside {words[1]}_….")
     return Comparison(
         tuple(labels),
         tuple(int(v) for v in first["label"] if int(v) not in {x for x, _ in labels}),
         tuple(int(v) for v in second["label"] if int(v) not in {y for _, y in labels}),
         tuple(agreements),
         tuple(differences),
+        "place" if by_place else "label",
     )
 
 
@@ -101,7 +117,8 @@ def agreement(column: str, first: Sequence[str], second: Sequence[str]) -> Agree
     doi:10.1037/h0028106), and the table of who said what, undecided included."""
     import pandas
 
-    pairs = list(zip(first, second, strict=True))
+    # A lesion that either did not read is none that they could agree on.
+    pairs = [(x, y) for x, y in zip(first, second, strict=True) if x and y]
     words = sorted({word for pair in pairs for word in pair}, key=lambda word: (word == UNDECIDED, word))
     counts = pandas.DataFrame(0, index=pandas.Index(words, name="first"), columns=pandas.Index(words, name="second"))
     for x, y in pairs:
@@ -138,17 +155,21 @@ def bland_altman(column: str, first: NDArray[np.float64], second: NDArray[np.flo
 
     difference = (second - first)[np.isfinite(first) & np.isfinite(second)]
     n = difference.size
+    mean = tuple(float(v) for v in ((first + second) / 2)[np.isfinite(first) & np.isfinite(second)])
+    points = tuple(zip(mean, (float(v) for v in difference), strict=True))
     if n < 2:
-        return Difference(column, n, *([np.nan] * 5))
+        return Difference(column, n, np.nan, np.nan, np.nan, np.nan, np.nan, points)
     bias, sd = float(difference.mean()), float(difference.std(ddof=1))
     reach = float(t.ppf(0.975, n - 1)) * sd / sqrt(n)
-    return Difference(column, n, bias, bias - reach, bias + reach, bias - 1.96 * sd, bias + 1.96 * sd)
+    return Difference(column, n, bias, bias - reach, bias + reach, bias - 1.96 * sd, bias + 1.96 * sd, points)
 
 
 def describe(comparison: Comparison) -> dict[str, Any]:
     """The comparison as JSON."""
     return {
         "Matched": len(comparison.pairs),
+        "MatchedBy": comparison.matched_by,
+        "Pairs": [list(pair) for pair in comparison.pairs],
         "OnlyFirst": list(comparison.only_first),
         "OnlySecond": list(comparison.only_second),
         "Classes": {
@@ -172,6 +193,21 @@ def describe(comparison: Comparison) -> dict[str, Any]:
             for d in comparison.differences
         },
     }
+
+
+def _whose(table: pandas.DataFrame) -> str:
+    computed, read = WHO
+    return computed if any(f"{computed}_{name}" in table for name in CHANNELS) else read
+
+
+def _said(column: pandas.Series) -> list[str]:
+    """The words of a column; nothing where there is none."""
+    return ["" if word in ("", "n/a", "nan", "None") else word for word in map(str, column)]
+
+
+def _same_label(first: pandas.DataFrame, second: pandas.DataFrame) -> list[tuple[int, int]]:
+    there = {int(label): j for j, label in enumerate(second["label"])}
+    return [(i, there[int(label)]) for i, label in enumerate(first["label"]) if int(label) in there]
 
 
 def _matched(

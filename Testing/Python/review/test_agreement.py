@@ -1,9 +1,12 @@
 """Agreement against published and hand-made numbers."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from QSMReconLib.cli import main
 from QSMReconLib.errors import InputError
 from QSMReconLib.review.agreement import agreement, bland_altman, cohen_kappa, compare, describe
 
@@ -90,4 +93,55 @@ def test_no_match_is_forced():
     # A large lesion's centre may wander within it.
     assert compare(table([(0, 0, 0)], ["iso"], 4000.0), table([(9, 0, 0)], ["iso"])).pairs == ((1, 1),)
     with pytest.raises(InputError, match="no column"):
-        compare(first.drop(columns="x"), second)
+        compare(first.drop(columns="label"), second)
+
+
+def test_readers_without_places_are_matched_by_label():
+    computed = table([(0, 0, 0), (20, 0, 0), (40, 0, 0)], ["hyper", "iso", "rim"])
+    reader = pd.DataFrame({"label": [3, 1, 9], "reader_para": ["rim", "iso", "iso"]})
+    found = compare(computed, reader)
+    assert (found.matched_by, set(found.pairs)) == ("label", {(1, 1), (3, 3)})
+    assert (found.only_first, found.only_second) == ((2,), (9,))
+    assert found.agreements[0].column == "class_para and reader_para"
+    assert found.agreements[0].percent == 50
+    with pytest.raises(InputError, match="no places"):
+        compare(computed, reader, np.eye(4))
+    with pytest.raises(InputError, match="nothing in common"):
+        compare(reader, reader.rename(columns={"reader_para": "reader_dia"}))
+
+
+def test_a_reader_against_the_computed_classes_of_one_table():
+    both = table([(0, 0, 0), (20, 0, 0), (40, 0, 0)], ["hyper", "iso", "rim"])
+    both["reader_para"] = ["hyper", None, "iso"]
+    found = compare(both, both, who=("class", "reader"))
+    # What the reader did not read counts nowhere.
+    assert (found.agreements[0].lesions, found.agreements[0].percent) == (2, 50)
+    assert found.differences == ()
+
+
+def test_from_file_to_file_on_the_command_line(tmp_path, capsys):
+    first = table([(0, 0, 0), (20, 5, 0), (40, 0, 9)], ["hyper", "iso", "rim"])
+    turn = np.array([[0.0, -1, 0, 5], [1, 0, 0, -3], [0, 0, 1, 11], [0, 0, 0, 1]])
+    second = first.assign(class_para=["hyper", "hypo", "rim"])
+    second[["x", "y", "z"]] = first[["x", "y", "z"]].to_numpy() @ turn[:3, :3].T + turn[:3, 3]
+    paths = [tmp_path / name for name in ("a.tsv", "b.tsv", "matrix.txt", "out.json", "out.html")]
+    first.to_csv(paths[0], sep="\t", index=False)
+    second.to_csv(paths[1], sep="\t", index=False)
+    np.savetxt(paths[2], np.linalg.inv(turn))
+    arguments = ["agreement", *map(str, paths[:2]), "--transform", str(paths[2]), "-o", str(paths[3])]
+    assert main([*arguments, "--report", str(paths[4])]) == 0
+    written = json.loads(paths[3].read_text("utf-8"))
+    assert written["Classes"]["class_para"]["PercentAgreement"] == pytest.approx(200 / 3)
+    assert written["Pairs"] == [[1, 1], [2, 2], [3, 3]]
+    page = paths[4].read_text("utf-8")
+    assert page.count("<circle") == 3
+    assert "research use only" in page
+    capsys.readouterr()
+    assert main(arguments) == 2
+    assert "there already" in capsys.readouterr().err
+    np.savetxt(paths[2], 2 * np.eye(4))
+    assert main([*arguments, "--overwrite"]) == 2
+    assert "4×4" in capsys.readouterr().err
+    paths[1].write_text("x\ty\n1\t2\n")
+    assert main(["agreement", *map(str, paths[:2])]) == 2
+    assert "no column label" in capsys.readouterr().err
