@@ -3,65 +3,73 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from .._lazy import torch
-from ..data import ChiMap, FieldNoise, Grid, LocalField
+from ..data import ChiMap, FieldNoise, GreData, LocalField
+from ..errors import InputError
 from ..networks.card import Card, load_card, load_network, networks
 from ..physics.dipole import Dipole
 from ..runtime import Runtime
 from ..stage import Stage, option
 
-if TYPE_CHECKING:
-    from torch import nn
+DATA_STEPS = 6
+"""Steps towards the field after the network; on heads with known χ more change little."""
 
-FLIPS: tuple[tuple[int, ...], ...] = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))
-"""Axes to be mirrored: eight views of one head, of which a network's answers should agree."""
-
-
-def flipped_views(
-    network: nn.Module,
-    card: Card,
-    field_ppm: torch.Tensor,
-    mask: torch.Tensor,
-    grid: Grid,
-    noise_ppm: torch.Tensor | None = None,
-    count: int = 8,
-    progress: Callable[[float], None] | None = None,
-    distrust: float = 3.0,
-) -> tuple[torch.Tensor, torch.Tensor, tuple[str, ...]]:
-    """Mean and standard deviation (ppm, times the card's factor) of χ over `count` mirrored views, and the notes."""
-    from ..networks.runner import reconstruct
-
-    total = torch.zeros_like(field_ppm)
-    square = torch.zeros_like(field_ppm)
-    notes: tuple[str, ...] = ()
-    for index, axes in enumerate(FLIPS[:count]):
-        inner = None if progress is None else _part(progress, index, count)
-        made = reconstruct(network, card, field_ppm, mask, grid, noise_ppm, inner, mirrored=axes, distrust=distrust)
-        chi = made.chi_ppm
-        total, square, notes = total + chi, square + chi * chi, made.notes
-    mean = total / count
-    variance = (square / count - mean * mean).clamp(min=0) * (count / (count - 1))
-    return mean, variance.sqrt() * card.uncertainty_factor, notes
+WHAT = {
+    "finest_mm": "voxels whose finest edge is {} mm",
+    "middle_mm": "voxels whose middle edge is {} mm",
+    "largest_mm": "voxels whose largest edge is {} mm",
+    "tilt_deg": "B0 {}° off an axis of the volume",
+    "noise_ppb": "field noise of {} ppb",
+    "field_strength_t": "B0 of {} T",
+}
+"""What of a scan is compared with what a network knows, in words."""
 
 
-def outside_training(card: Card, local: LocalField) -> list[str]:
-    """What of a scan the network has never seen, as sentences."""
-    found = []
-    edges = sorted(local.grid.voxel_size_mm)
-    for edge, (low, high), what in zip(edges, card.voxel_mm, ("finest", "middle", "largest"), strict=True):
-        if not low * 0.98 <= edge <= high * 1.02:
-            found.append(
-                f"{card.name} knows voxels whose {what} edge is {low:g} to {high:g} mm; it is {edge:.2f} mm here."
-            )
-    tilt = math.degrees(math.acos(min(1.0, max(abs(c) for c in local.grid.b0_direction))))
-    if tilt > card.max_tilt_deg + 1:
-        found.append(
-            f"{card.name} knows B0 up to {card.max_tilt_deg:g}° off an axis of the volume; it is {tilt:.0f}° here."
-        )
+def measured(
+    local: LocalField, weight: torch.Tensor | None = None, field_strength_t: float | None = None
+) -> dict[str, float]:
+    """What of a scan decides whether a network knows it, by the names of WHAT; what cannot be told is left out.
+
+    The noise is that of the voxels of `weight` 1 (0..1, 0 outside the mask; None: as the mask), measured in the field.
+    """
+    from ..networks.unrolled import noise_level
+
+    weight = (local.mask > 0).float() if weight is None else weight
+    found = dict(zip(("finest_mm", "middle_mm", "largest_mm"), sorted(local.grid.voxel_size_mm), strict=True))
+    found["tilt_deg"] = math.degrees(math.acos(min(1.0, max(abs(c) for c in local.grid.b0_direction))))
+    found["noise_ppb"] = 1e3 * float(noise_level(local.field_ppm[None, None].float(), weight[None, None]))
+    if field_strength_t is not None:
+        found["field_strength_t"] = field_strength_t
     return found
+
+
+def known(card: Card) -> dict[str, tuple[float, float]]:
+    """The range of what a network was trained on, by the names of WHAT; what does not matter to it is left out."""
+    found = dict(zip(("finest_mm", "middle_mm", "largest_mm"), card.voxel_mm, strict=True))
+    found |= {"tilt_deg": (0.0, card.max_tilt_deg), "noise_ppb": (0.0, card.max_noise_ppb)}
+    if card.field_strength_t is not None:
+        found["field_strength_t"] = card.field_strength_t
+    return found
+
+
+def outside_training(card: Card, scan: Mapping[str, float]) -> list[str]:
+    """What of a scan (see `measured`) the network has never seen, as sentences.
+
+    Raises InputError where it is beyond what the card allows.
+    """
+    for name, span in card.refuses.items():
+        if name in scan and _outside(name, scan[name], span):
+            raise InputError(
+                f"{card.name} must not be used for {WHAT[name].format(_number(scan[name]))}, only for "
+                f"{span[0]:g} to {span[1]:g}: choose another network or method."
+            )
+    return [
+        f"{card.name} knows {WHAT[name].format(_range(span))}; here it is {_number(scan[name])}."
+        for name, span in known(card).items()
+        if name in scan and _outside(name, scan[name], span)
+    ]
 
 
 class QsmNet(Stage):
@@ -80,43 +88,46 @@ class QsmNet(Stage):
         le=20.0,
     )
     data_consistency: str = option(
-        "off", "A last step towards the measured field, as strong as its noise allows", choices=("off", "noise")
+        "card",
+        "Last steps towards the measured field, as strong as its noise allows (card: as the network's card says)",
+        choices=("card", "off", "noise"),
     )
     uncertainty: str = option(
-        "off", "Mean and spread over eight mirrored views: eight times the time", choices=("off", "flips")
+        "off", "A map of the standard error of χ, estimated from map and field", choices=("off", "estimated")
     )
 
-    def apply(self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
+    def apply(
+        self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None, gre: GreData | None = None
+    ) -> ChiMap:
         from ..networks.runner import data_step, noise_weight, reconstruct, relative_residual
-        from ..networks.unrolled import field_scale, noise_level
+        from ..networks.uncertainty import standard_error
+        from ..networks.unrolled import field_scale
 
         card = load_card(self.network)
-        for sentence in outside_training(card, local):
+        sigma = None if noise is None else noise.noise_ppm
+        field, mask = local.field_ppm, local.mask
+        weight = noise_weight(mask, sigma)
+        scan = measured(local, weight, None if gre is None else gre.field_strength_t)
+        for sentence in outside_training(card, scan):
             runtime.note(sentence)
+        if self.uncertainty != "off" and not card.uncertainty:
+            runtime.note(f"The errors of {card.name} were not measured: there is no map of its uncertainty.")
         network = load_network(card, runtime.device)
         runtime.progress(0.02)
-        sigma = None if noise is None else noise.noise_ppm
-        std = None
-        field, mask = local.field_ppm, local.mask
 
         def progress(fraction: float) -> None:
             runtime.progress(0.02 + 0.9 * fraction)
 
-        if self.uncertainty == "flips":
-            chi, std, notes = flipped_views(
-                network, card, field, mask, local.grid, sigma, progress=progress, distrust=self.distrust
-            )
-        else:
-            made = reconstruct(network, card, field, mask, local.grid, sigma, progress, distrust=self.distrust)
-            chi, notes = made.chi_ppm, made.notes
-        for sentence in notes:
+        made = reconstruct(network, card, field, mask, local.grid, sigma, progress, distrust=self.distrust)
+        chi = made.chi_ppm
+        for sentence in made.notes:
             runtime.note(sentence)
         dipole = Dipole.of(local.grid, runtime.device)
-        if self.data_consistency == "noise":
-            weight = noise_weight(mask, sigma)
-            volumes = field[None, None].float(), weight[None, None]
-            relative = float(noise_level(*volumes) / field_scale(volumes[0], volumes[1]))
-            chi = data_step(chi, field, weight, dipole, 0.01 + relative**2)
+        wanted = card.data_consistency if self.data_consistency == "card" else self.data_consistency
+        if wanted == "noise":
+            scale = float(field_scale(field[None, None].float(), weight[None, None]))
+            relative = 1e-3 * scan["noise_ppb"] / scale
+            chi = data_step(chi, field, weight, dipole, 0.01 + 2 * relative**2, DATA_STEPS)
         largest = float(chi.abs().max())
         if largest > card.max_chi_ppm:
             runtime.note(
@@ -124,8 +135,21 @@ class QsmNet(Stage):
             )
         residual = relative_residual(chi, field, mask, dipole)
         runtime.note(f"The map of {card.name} leaves {100 * residual:.1f} % of the local field unexplained.")
+        std = None
+        if self.uncertainty != "off" and card.uncertainty:
+            std = standard_error(chi, field, weight, dipole, card.uncertainty)
         return ChiMap(local.grid, chi * (mask > 0), mask, reference="none: as the network was trained", std_ppm=std)
 
 
-def _part(progress: Callable[[float], None], index: int, count: int) -> Callable[[float], None]:
-    return lambda fraction: progress((index + fraction) / count)
+def _outside(name: str, value: float, span: tuple[float, float]) -> bool:
+    """Beyond a range, but for what rounding or the patient's breathing may do: 2 %, or a degree."""
+    slack = 1.0 if name == "tilt_deg" else 0.02 * value
+    return not span[0] - slack <= value <= span[1] + slack
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _range(span: tuple[float, float]) -> str:
+    return f"{span[0]:g} to {span[1]:g}"

@@ -44,10 +44,16 @@ class Card:
     """What it is for, as QSMReconLib.training.tasks names it."""
     dr_hz_per_ppm: float | None = None
     """R2′ per ppm at 3 T of the heads it was trained on, where R2′ is among what it eats or makes."""
+    field_strength_t: tuple[float, float] | None = None
+    """Range of B0; None where it does not matter, as to a network that goes from ppm to ppm."""
+    refuses: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Beyond which range the network must not be used at all, by the names of `inversion.qsmnet.measured`."""
     grid_mm: float | None = None
     """The isotropic voxel that the input is resampled to; None where the network takes any."""
-    uncertainty_factor: float = 1.0
-    """By what the spread over flipped inputs is multiplied to be the error of two voxels in three."""
+    data_consistency: str = "off"
+    """What the stage does after the network unless it is told: "off", or "noise" for steps towards the field."""
+    uncertainty: Mapping[str, float] = field(default_factory=dict)
+    """Coefficients of `uncertainty.standard_error`; empty where they were not measured."""
     training: Mapping[str, Any] = field(default_factory=dict)
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     licence: str = "MIT"
@@ -69,6 +75,9 @@ def load_card(name: str, folder: Path = FOLDER) -> Card:
         raise InputError(f"There is no network {name!r}; there are {', '.join(networks()) or 'none'}.")
     described = json.loads(path.read_text("utf-8"))
     described["voxel_mm"] = tuple((float(low), float(high)) for low, high in described["voxel_mm"])
+    described["refuses"] = {name: (low, high) for name, (low, high) in described.get("refuses", {}).items()}
+    if described.get("field_strength_t") is not None:
+        described["field_strength_t"] = tuple(described["field_strength_t"])
     return Card(**described)
 
 
@@ -96,8 +105,13 @@ def save_network(network: nn.Module, card: Card, folder: Path = FOLDER) -> Card:
     tensors = {name: t.half() if t.is_floating_point() else t for name, t in network.state_dict().items()}
     content = save({name: t.cpu().contiguous() for name, t in tensors.items()})
     card = replace(card, sha256=hashlib.sha256(content).hexdigest())
-    target = folder / card.name
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "weights.safetensors").write_bytes(content)
-    (target / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    (folder / card.name).mkdir(parents=True, exist_ok=True)
+    (folder / card.name / "weights.safetensors").write_bytes(content)
+    write_card(card, folder)
     return card
+
+
+def write_card(card: Card, folder: Path = FOLDER) -> None:
+    """Write the card of a network whose weights are there."""
+    described = json.dumps(asdict(card), indent=1, ensure_ascii=False)
+    (folder / card.name / "card.json").write_text(described + "\n", "utf-8")

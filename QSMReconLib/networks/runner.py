@@ -55,20 +55,19 @@ def reconstruct(
     progress: Callable[[float], None] | None = None,
     rung: str | None = None,
     half: bool | None = None,
-    mirrored: tuple[int, ...] = (),
     distrust: float = 3.0,
 ) -> Applied:
     """χ of a local field (X, Y, Z) in ppm, on the device of the tensors.
 
-    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of RUNGS, `half`
-    the precision (None: bfloat16 where the processor has it). `mirrored` axes are shown to the network backwards, which
-    should change nothing. `distrust` is beyond how many σ of what a first map leaves of the field a voxel counts less,
-    if there are more of these than noise makes; 0 trusts all. Raises InputError for an empty mask.
+    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of RUNGS, `half` the
+    precision (None: bfloat16 where the processor has it). `distrust` is beyond how many σ of what a first map leaves of
+    the field a voxel counts less, if there are more of these than noise makes; 0 trusts all. Raises InputError for an
+    empty mask.
     """
     if not bool((mask > 0).any()):
         raise InputError("The mask of the local field is empty: there is nothing to reconstruct.")
     notes: list[str] = []
-    turn = _Turn.of(grid, mirrored)
+    turn = _Turn.of(grid)
     box = _bounds(turn.there(mask))
     small = turn.grid(grid)
     x, y, z = (side.stop - side.start for side in box)
@@ -117,15 +116,19 @@ def noise_weight(mask: torch.Tensor, noise_ppm: torch.Tensor | None) -> torch.Te
 
 
 def data_step(
-    chi: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor, dipole: Dipole, mu: float
+    chi: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor, dipole: Dipole, mu: float, steps: int = 1
 ) -> torch.Tensor:
     """χ moved towards the measured field: χ + F⁻¹[D/(D² + μ)·F(W²(f - D∗χ))], (X, Y, Z), ppm, inside the mask.
 
-    Where everything is measured (W = 1) this is F⁻¹[(D·F(f) + μ·F(χ))/(D² + μ)].
+    Where everything is measured (W = 1) one step is F⁻¹[(D·F(f) + μ·F(χ))/(D² + μ)]; where the field ends with the
+    brain, more `steps` are needed to get as close to it.
     """
-    missing = weight * weight * (field_ppm - dipole.field(chi))
     kernel, spectrum = dipole.kernel, dipole.spectrum
-    return chi + (weight > 0) * spectrum.from_k(kernel / (kernel * kernel + mu) * spectrum.to_k(missing))
+    gain = kernel / (kernel * kernel + mu)
+    for _ in range(steps):
+        missing = weight * weight * (field_ppm - dipole.field(chi))
+        chi = chi + (weight > 0) * spectrum.from_k(gain * spectrum.to_k(missing))
+    return chi
 
 
 def relative_residual(chi: torch.Tensor, field_ppm: torch.Tensor, mask: torch.Tensor, dipole: Dipole) -> float:
@@ -257,15 +260,13 @@ class _Turn:
 
     order: tuple[int, int, int]
     flips: tuple[int, ...]
-    signs: tuple[int, int, int]
 
     @classmethod
-    def of(cls, grid: Grid, mirrored: tuple[int, ...] = ()) -> _Turn:
+    def of(cls, grid: Grid) -> _Turn:
         b0 = [round(c, 6) for c in grid.b0_direction]
         order = sorted(range(3), key=lambda axis: abs(b0[axis]))
-        flips = tuple(axis for axis in range(3) if (b0[order[axis]] < 0) != (axis in mirrored))
-        signs = [-1 if axis in mirrored else 1 for axis in range(3)]
-        return cls((order[0], order[1], order[2]), flips, (signs[0], signs[1], signs[2]))
+        flips = tuple(axis for axis in range(3) if b0[order[axis]] < 0)
+        return cls((order[0], order[1], order[2]), flips)
 
     def there(self, volume: torch.Tensor) -> torch.Tensor:
         return volume.permute(self.order).flip(self.flips)
@@ -277,7 +278,7 @@ class _Turn:
         """The turned voxels; where they are in space does not matter to a network."""
         i, j, k = self.order
         shape, voxel, b0 = grid.shape, grid.voxel_size_mm, grid.b0_direction
-        x, y, z = (sign * abs(b0[axis]) for sign, axis in zip(self.signs, self.order, strict=True))
+        x, y, z = (abs(b0[axis]) for axis in self.order)
         return replace(
             grid,
             shape=(shape[i], shape[j], shape[k]),

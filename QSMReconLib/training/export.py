@@ -89,26 +89,28 @@ def export(
     checkpoint: Path,
     accuracy: Mapping[str, Any],
     folder: Path = FOLDER,
-    factor: float = 1.0,
+    uncertainty: Mapping[str, float] | None = None,
     architecture: Mapping[str, Any] | None = None,
 ) -> Card:
     """Write the averaged weights of `checkpoint` and their card, with the measured `accuracy`, under `folder`.
 
-    `factor` turns the spread over mirrored views into a standard error; `architecture` overrides options that need no
+    `uncertainty` holds the coefficients of its standard error; `architecture` overrides options that need no
     other weights, such as more iterations of the start. Raises InputError where there is no checkpoint.
     """
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     config = TrainingConfig.from_json(state["config"])
-    card = card_of(config, state["step"], accuracy, factor)
+    card = card_of(config, state["step"], accuracy, uncertainty)
     card = replace(card, architecture={**card.architecture, **(architecture or {})})
     network = build(card.kind, card.architecture)
     network.load_state_dict(state["average"])
     return save_network(network, card, folder)
 
 
-def card_of(config: TrainingConfig, step: int, accuracy: Mapping[str, Any], factor: float = 1.0) -> Card:
+def card_of(
+    config: TrainingConfig, step: int, accuracy: Mapping[str, Any], uncertainty: Mapping[str, float] | None = None
+) -> Card:
     """The card of a training after `step` steps, without the hash of its weights."""
     simulator = config.simulator
     fixed = config.kind == "unet" and not config.architecture.get("closed_form", False)
@@ -130,7 +132,8 @@ def card_of(config: TrainingConfig, step: int, accuracy: Mapping[str, Any], fact
         task=config.task,
         dr_hz_per_ppm=None if config.task == "inversion" else simulator.dr_hz_per_ppm,
         grid_mm=1.0 if fixed else None,
-        uncertainty_factor=factor,
+        data_consistency="noise" if fixed else "off",
+        uncertainty=dict(uncertainty or {}),
         training={"steps": step, "data": DATA, "configuration": config.to_json()},
         accuracy=dict(accuracy),
     )

@@ -55,23 +55,6 @@ def test_the_order_and_direction_of_the_axes_do_not_matter(
     assert torch.allclose(other, one.permute(order).flip(1), atol=1e-5)
 
 
-def test_a_mirrored_view_is_another_view_of_the_same_head(tiny: Tiny, small_head: dict) -> None:
-    network, card, _ = tiny
-    local = small_head[LocalField]
-    for part in network.denoisers.modules():
-        if isinstance(part, torch.nn.Conv3d) and part.out_channels == 8 and part.in_channels == 16:
-            torch.nn.init.zeros_(part.weight)
-            torch.nn.init.zeros_(part.bias)
-    views = [
-        reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False, mirrored=axes).chi_ppm
-        for axes in ((), (0,), (1, 2))
-    ]
-    # With the convolutions silenced only the physics is left, which must know where B0 went; total variation takes
-    # differences forward, and padding is at one end, so a little remains.
-    assert float((views[1] - views[0]).norm()) < 0.05 * float(views[0].norm())
-    assert float((views[2] - views[0]).norm()) < 0.05 * float(views[0].norm())
-
-
 def test_what_lies_outside_the_mask_is_not_seen(tiny: Tiny, small_head: dict) -> None:
     network, card, _ = tiny
     local = small_head[LocalField]

@@ -23,10 +23,10 @@ def test_a_checkpoint_becomes_a_network_with_a_card(tmp_path: Path, ball_anatomy
     trainer = Trainer(CONFIG, torch.device("cpu"), ball_anatomy)
     trainer.train_step()
     torch.save(trainer.state(), tmp_path / "checkpoint.pt")
-    export(tmp_path / "checkpoint.pt", {"head": {"nrmse": 12.0}}, tmp_path, 2.5, {"start_steps": 5})
+    export(tmp_path / "checkpoint.pt", {"head": {"nrmse": 12.0}}, tmp_path, {"constant": 2.5}, {"start_steps": 5})
     card = load_card("tried", tmp_path)
     assert card.accuracy == {"head": {"nrmse": 12.0}}
-    assert card.uncertainty_factor == 2.5
+    assert card.uncertainty == {"constant": 2.5}
     assert card.training["steps"] == 1
     assert card.training["configuration"]["architecture"]["start_steps"] == 2
     assert card.architecture["start_steps"] == 5
@@ -44,6 +44,7 @@ def test_cards_say_what_the_simulator_drew() -> None:
     assert card.grid_mm == 1.0
     assert card.voxel_mm == ((1.0, 1.0),) * 3
     assert card.max_tilt_deg == 0.0
+    assert card.data_consistency == "noise"
 
 
 def test_cards_say_what_a_network_is_for_and_on_which_relaxivity() -> None:

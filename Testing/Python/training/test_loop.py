@@ -1,9 +1,11 @@
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +105,30 @@ def test_signals_mean_again_what_they_meant_before(tmp_path: Path, ball_anatomy:
     before = signal.getsignal(signal.SIGTERM)
     train(TINY, tmp_path, anatomy=ball_anatomy)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_half_precision_trains_as_single_does(ball_anatomy: Anatomy) -> None:
+    losses = []
+    for half in (False, True):
+        trainer = Trainer(replace(TINY, mixed_precision=half), torch.device("cpu"), ball_anatomy)
+        losses.append([trainer.train_step() for _ in range(3)])
+        assert all(p.dtype == torch.float32 for p in trainer.network.parameters())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # PyTorch's own, while it captures.
+def test_a_compiled_network_trains_as_it_does_uncompiled(
+    ball_anatomy: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Captured and run by the same kernels: a compiler for this processor is not everywhere, the capture is.
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))
+    losses = []
+    for compiled in (False, True):
+        trainer = Trainer(replace(TINY, compile=compiled), torch.device("cpu"), ball_anatomy)
+        assert (trainer._forward is trainer.network) != compiled
+        losses.append([trainer.train_step() for _ in range(2)])
+    torch._dynamo.reset()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_folder_in_use_and_an_empty_one_are_told_apart(tmp_path: Path, ball_anatomy: Anatomy) -> None:
