@@ -47,13 +47,13 @@ TISSUES = {
 }
 
 Region = tuple[torch.Tensor, torch.Tensor]
-"""Features (N, 9) of voxels, and their errors relative to the size of the field (N)."""
+"""Features (N, 10) of voxels, and their errors relative to the size of the field (N)."""
 
 
 def regions(card: Card, first: int, count: int) -> Iterator[Region]:
     """What a network makes of simulated regions within its range."""
     fixed = card.grid_mm is not None
-    config = SimulatorConfig(sizes=(48, 64, 64, 80), geometric=0.0, eroded=0.1, harmonic=0.15)
+    config = SimulatorConfig(sizes=(48, 64, 80, 96), geometric=0.0, eroded=0.1, harmonic=0.15)
     if fixed:
         config = replace(config, thick_slices=0.0, one_mm=1.0, axial=1.0, scaled=0.0, flipped=0.0, noise_ppb=(0.3, 2.0))
     simulator = Simulator(Anatomy.load(), config, SEED)

@@ -1,9 +1,10 @@
 """How far a map may be wrong, voxel by voxel, from what can be seen without the truth.
 
-The logarithm of the error that two voxels in three stay below is a linear function of nine things: what the data would
-still change, what of the map lies where the dipole is blind, its contrast, what it leaves of the field, the edge of the
-mask, noise, misfit and the voxel's shape. The coefficients are fitted on simulated regions (a quantile regression:
-Koenker and Bassett 1978, doi:10.2307/1913643) by benchmarks/uncertainty.py and stand in the network's card.
+The logarithm of the error that two voxels in three stay below is a linear function of ten things: what the data would
+still change, what of the map lies where the dipole is blind (near and far), its contrast, what it leaves of the field,
+the edge of the mask, noise, misfit, the voxel's shape and the size of the mask. The coefficients are fitted on
+simulated regions (a quantile regression: Koenker and Bassett 1978, doi:10.2307/1913643) by benchmarks/uncertainty.py
+and stand in the network's card.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 from ..physics.dipole import Dipole
 from .unrolled import field_scale, noise_level
 
-FEATURES = ("step", "blind", "blind_far", "contrast", "residual", "inside", "noise", "misfit", "shape")
+FEATURES = ("step", "blind", "blind_far", "contrast", "residual", "inside", "noise", "misfit", "shape", "extent")
 
 NEAR_MM, FAR_MM = 3.0, 9.0
 FLOOR = 3e-3
@@ -42,7 +43,7 @@ def standard_error(
 def evidence(
     chi: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor, dipole: Dipole
 ) -> tuple[torch.Tensor, float]:
-    """FEATURES of the voxels inside the mask (N, 9), and the size of the field in ppm to which they are relative."""
+    """FEATURES of the voxels inside the mask (N, 10), and the size of the field in ppm to which they are relative."""
     inside = weight > 0
     mask = inside.float()
     kernel, spectrum = dipole.kernel, dipole.spectrum
@@ -68,9 +69,15 @@ def evidence(
         size(weight * left, FAR_MM),
         _window(mask, voxel, FAR_MM),
     ]
-    whole = (math.log(noise + 0.01), math.log(misfit + 0.01), math.log(max(voxel) / min(voxel)))
+    extent_mm = (float(mask.sum()) * math.prod(voxel)) ** (1 / 3)
+    whole = (
+        math.log(noise + 0.01),
+        math.log(misfit + 0.01),
+        math.log(max(voxel) / min(voxel)),
+        math.log(extent_mm / 50),
+    )
     found = torch.stack([column[inside] for column in columns], 1)
-    return torch.cat([found, found.new_tensor(whole).expand(len(found), 3)], 1), scale
+    return torch.cat([found, found.new_tensor(whole).expand(len(found), len(whole))], 1), scale
 
 
 def _window(volume: torch.Tensor, voxel_mm: Sequence[float], mm: float) -> torch.Tensor:
