@@ -14,8 +14,9 @@ from QSMReconLib.pipeline import Pipeline
 
 from .job import Outcome, Progress
 from .recipe import Recipe, library_pipelines
-from .reconstruction import Reconstruction, Request, new_scratch
+from .reconstruction import Reconstruction, Request
 from .scan import ECHO_TIMES, PART, PARTS, Echo, chosen, echo_times, guess, problems, scan_name, volumes_of
+from .work import new_scratch
 
 Callback = Callable[["dict[str, Any] | None", str], None]
 """Called once, with the nodes by name and "", or with None and the sentence that says what went wrong."""

@@ -16,7 +16,7 @@ from QSMReconLib.io.scan import Finding
 
 from .files import FileScan, scans_in
 from .panel import Panel, Shared, as_list, guarded
-from .reconstruction import Reconstruction, Request, new_scratch
+from .reconstruction import Reconstruction, Request
 from .scan import (
     PARTS,
     Echo,
@@ -30,6 +30,7 @@ from .scan import (
     rows,
     scan_name,
 )
+from .work import new_scratch
 
 COLUMNS = ("Volume", "Is", "TE [ms]")
 POLL_MS = 100
@@ -149,11 +150,11 @@ class InputPanel(Panel):
     def examine(self, *_: Any) -> None:
         """Have the library look at the scan, in a child process: what it would repair, suspect or refuse."""
         found = self.rows()
-        self._examination = Reconstruction(self.request(), new_scratch(), self.shared.logic.start_process)
+        self._examination = Reconstruction(self.request(), new_scratch(), self.shared.logic.start_process, examine=True)
         self._examination.on_log = self.shared.log
         self._examined = (self._signature(found), [])
         try:
-            self._examination.start(examine=True)
+            self._examination.start()
             self._timer.start()
         except InputError:
             self._end_examination()

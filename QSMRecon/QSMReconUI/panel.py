@@ -43,6 +43,8 @@ class Panel:
     def __init__(self, shared: Shared) -> None:
         self.shared = shared
         self.ui = shared.ui
+        self.status = shared.ui.statusLabel
+        """Where sentences about what was clicked in this panel go."""
 
     @property
     def parameters(self) -> Any:
@@ -75,12 +77,12 @@ def guarded(method: Method) -> Method:
         try:
             return method(self, *arguments, **named)
         except QsmReconError as error:
-            show_sentence(self.ui.statusLabel, str(error), "error")
+            show_sentence(self.status, str(error), "error")
         except Exception as error:
             logging.debug("QSMRecon", exc_info=True)
             self.shared.log(traceback.format_exc())
             sentence = f"Something unforeseen went wrong ({type(error).__name__}: {error}). The log has the details."
-            show_sentence(self.ui.statusLabel, sentence, "error")
+            show_sentence(self.status, sentence, "error")
         return None
 
     return call  # type: ignore[return-value]

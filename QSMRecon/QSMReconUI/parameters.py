@@ -18,6 +18,10 @@ class Source(Enum):
         return self.value
 
 
+LESION_FILTERS = ["all", "not read", "undecided", "rims", "focal", "to be doubted", "you differ"]
+"""Which lesions the table shows."""
+
+
 @parameterNodeWrapper
 class QSMReconParameterNode:
     """Names with a unit hold that unit. `corrections` (of files) and `recipe` (of a pipeline) are JSON: what their
@@ -50,3 +54,9 @@ class QSMReconParameterNode:
     diaOpacity: Annotated[float, WithinRange(0, 1)] = 0.55
     fade: Annotated[float, WithinRange(-1, 1)] = 0.0
     legends: bool = True
+
+    lesions: slicer.vtkMRMLSegmentationNode
+    lesionTable: slicer.vtkMRMLTableNode
+    lesionFilter: Annotated[str, Choice(LESION_FILTERS)] = "all"
+    activeLesion: int = 0
+    blinded: bool = False

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import slicer
 
-from QSMReconLib.errors import InputError
 from QSMReconLib.pipeline import Pipeline
 
 from .exchange import Loaded, export_mask, export_scan, load_results, read_file
-from .job import Child, Outcome, Progress, Run, StartProcess, library_command
+from .job import Outcome
 from .scan import BASE, RESULT, Echo, chosen, ijk_to_ras, volumes_of
+from .work import Work
 
 MASK_FILE = "mask.nii"
 
@@ -42,36 +40,28 @@ class Request:
 
 
 @dataclass
-class Reconstruction:
-    """A request at work. Everything temporary is in `scratch`, which `close` removes."""
+class Reconstruction(Work):
+    """A request at work; with `examine` the scan is only looked at."""
 
     request: Request
-    scratch: Path
-    start_process: StartProcess = Child
-    on_progress: Callable[[Progress], None] = lambda progress: None
-    on_log: Callable[[str], None] = lambda text: None
-    run: Run | None = field(default=None, init=False)
+    examine: bool = False
 
-    def start(self, examine: bool = False) -> None:
-        """Write what the child needs and start it. Raises InputError if that cannot be written."""
+    def prepare(self) -> Sequence[str]:
+        """The job, with the scan and the mask where they are in the scene."""
         job_file = self.scratch / "job.json"
-        try:
-            self.scratch.mkdir(parents=True, exist_ok=True)
-            job_file.write_text(json.dumps(self._job(), indent=2), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{self.scratch} cannot be written to: {error.strerror or error}.") from error
+        job_file.write_text(json.dumps(self._job(), indent=2), encoding="utf-8")
+        return ["doctor", str(job_file), "--json"] if self.examine else ["run", str(job_file), "--progress", "json"]
+
+    @property
+    def stages(self) -> Sequence[str]:
+        """Those of the pipeline."""
         pipeline = self.request.pipeline
-        command = ["doctor", str(job_file), "--json"] if examine else ["run", str(job_file), "--progress", "json"]
-        self.run = Run(
-            library_command(*command),
-            self.scratch,
-            stages=[step.stage.name for step in pipeline.steps] if pipeline is not None else [],
-            leaves=self.output,
-            on_progress=self.on_progress,
-            on_log=self.on_log,
-            start_process=self.start_process,
-        )
-        self.run.start()
+        return [step.stage.name for step in pipeline.steps] if pipeline is not None else []
+
+    @property
+    def leaves(self) -> Path | None:
+        """Where the derivatives go."""
+        return self.output
 
     @property
     def output(self) -> Path:
@@ -110,17 +100,6 @@ class Reconstruction:
         node.SetAttribute(RESULT, BASE)
         return node
 
-    def close(self, keep_results: bool = False) -> None:
-        """Remove what is temporary; `keep_results` leaves the report and the files beside it for this session."""
-        if self.run is not None:
-            self.run.end_now()
-        if not keep_results or self.request.output is not None:
-            shutil.rmtree(self.scratch, ignore_errors=True)
-        else:
-            for path in self.scratch.iterdir():
-                if path != self.output:
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-
     def _job(self) -> dict[str, Any]:
         request = self.request
         job: dict[str, Any] = {
@@ -144,11 +123,6 @@ class Reconstruction:
             like = _first_volume(scan) or scan[0].source
             job["mask"] = str(export_mask(request.mask, like, self.scratch / MASK_FILE))
         return job
-
-
-def new_scratch() -> Path:
-    """A folder for one run that nothing else uses, in the application's temporary folder."""
-    return Path(slicer.app.temporaryPath) / "QSMRecon" / uuid.uuid4().hex[:12]
 
 
 def _first_volume(rows: Sequence[Echo]) -> Any:

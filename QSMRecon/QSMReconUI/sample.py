@@ -12,8 +12,8 @@ import slicer
 from .exchange import read_nifti
 from .files import scans_in
 from .job import Run, library_command
-from .reconstruction import new_scratch
 from .scan import assign, bare_name
+from .work import new_scratch
 
 NAME = "QSM head (simulated)"
 SHAPE, VOXEL_MM = (96, 112, 96), 2.0

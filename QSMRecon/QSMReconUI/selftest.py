@@ -11,10 +11,10 @@ import slicer
 
 from .job import Run, library_command
 from .recipe import library_pipelines
-from .reconstruction import new_scratch
 from .sample import load_head
 from .scan import chosen, problems, rows
 from .setup import needed
+from .work import new_scratch
 
 PIPELINE = "fast"
 

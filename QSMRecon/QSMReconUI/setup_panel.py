@@ -13,8 +13,8 @@ import qt
 from . import machine
 from .job import Run, python
 from .panel import COLOURS, Panel, Shared, guarded, show_sentence
-from .reconstruction import new_scratch
 from .setup import UNKNOWN, Package, install, needed
+from .work import new_scratch
 
 READY = "#1e8449"
 POLL_MS = 200

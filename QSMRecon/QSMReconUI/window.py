@@ -12,6 +12,7 @@ import slicer
 
 from .exchange import Loaded
 from .input_panel import InputPanel
+from .lesion_panel import LesionPanel
 from .panel import Shared
 from .pipeline_panel import PipelinePanel
 from .reconstruction import Reconstruction, Request
@@ -35,7 +36,8 @@ class Window:
         self.pipeline = PipelinePanel(self.shared)
         self.run = RunPanel(self.shared, self._request, self._loaded)
         self.review = ReviewPanel(self.shared)
-        self.shared.panels = [self.setup, self.input, self.pipeline, self.run, self.review]
+        self.lesions = LesionPanel(self.shared, self.review.maps)
+        self.shared.panels = [self.setup, self.input, self.pipeline, self.run, self.review, self.lesions]
         self._refreshing = False
         # Many events come at once while a scene is read or a run's results arrive: one refresh answers them all.
         self._soon = qt.QTimer()

@@ -23,7 +23,7 @@ BOUND = {
     if node.find("property[@name='SlicerParameterName']") is not None
 }
 CODE = "\n".join(path.read_text("utf-8") for path in MODULE.rglob("*.py"))
-STATE_OF_PANELS = {"scan", "corrections", "pipeline", "recipe", "reviewing"}
+STATE_OF_PANELS = {"activeLesion", "scan", "corrections", "pipeline", "recipe", "reviewing"}
 
 
 def hints() -> dict[str, Any]:
@@ -91,6 +91,7 @@ def test_every_custom_widget_is_declared() -> None:
 def test_every_button_and_every_choice_explains_itself() -> None:
     explained = ("QPushButton", "QToolButton", "ctkSliderWidget", "qMRMLNodeComboBox", "QTableWidget")
     by_themselves = {"runButton", "detailsButton", "reportButton"}
+    by_themselves |= {"measureButton", "measureDetailsButton", "lesionReportButton"}
     for name, node in WIDGETS.items():
         if node.get("class") in explained and name not in by_themselves:
             assert node.find("property[@name='toolTip']/string") is not None, name
