@@ -48,8 +48,10 @@ class Card:
     """Range of B0; None where it does not matter, as to a network that goes from ppm to ppm."""
     refuses: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Beyond which range the network must not be used at all, by the names of `inversion.qsmnet.measured`."""
-    grid_mm: float | None = None
-    """The isotropic voxel that the input is resampled to; None where the network takes any."""
+    stage: str = ""
+    """The stage that offers it, where its task has several: "metaqsm", "mesaqsm"; "" is the task's usual one."""
+    grid_mm: tuple[tuple[float, float], ...] | None = None
+    """Range of the edges of a voxel, the third one along B0, into which the input is resampled; None: takes any."""
     data_consistency: str = "off"
     """What the stage does after the network unless it is told: "off", or "noise" for steps towards the field."""
     uncertainty: Mapping[str, float] = field(default_factory=dict)
@@ -60,11 +62,12 @@ class Card:
     use: str = "Research use only. A network is not the consensus default for QSM (doi:10.1002/mrm.30006)."
 
 
-def networks(task: str | None = None) -> tuple[str, ...]:
-    """The names of the networks that are shipped, or of those for one task."""
+def networks(task: str | None = None, stage: str = "") -> tuple[str, ...]:
+    """The names of the networks that are shipped, or of those for one task that a stage of it offers."""
     cards = sorted(FOLDER.glob("*/card.json"))
     if task is not None:
-        cards = [card for card in cards if json.loads(card.read_text("utf-8")).get("task", "inversion") == task]
+        described = {card: json.loads(card.read_text("utf-8")) for card in cards}
+        cards = [c for c, d in described.items() if (d.get("task", "inversion"), d.get("stage", "")) == (task, stage)]
     return tuple(card.parent.name for card in cards)
 
 
@@ -75,6 +78,11 @@ def load_card(name: str, folder: Path = FOLDER) -> Card:
         raise InputError(f"There is no network {name!r}; there are {', '.join(networks()) or 'none'}.")
     described = json.loads(path.read_text("utf-8"))
     described["voxel_mm"] = tuple((float(low), float(high)) for low, high in described["voxel_mm"])
+    grid = described.get("grid_mm")
+    if grid is not None:
+        # One number, as older cards have it, is an isotropic voxel.
+        spans = ((grid, grid),) * 3 if isinstance(grid, int | float) else grid
+        described["grid_mm"] = tuple((float(low), float(high)) for low, high in spans)
     described["refuses"] = {name: (low, high) for name, (low, high) in described.get("refuses", {}).items()}
     if described.get("field_strength_t") is not None:
         described["field_strength_t"] = tuple(described["field_strength_t"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,11 +76,15 @@ def reconstruct(
     weight = turn.there(noise_weight(mask, noise_ppm))[box].float().contiguous()
     work = small
     if card.grid_mm is not None:
-        work = _resampled_grid(small, card.grid_mm)
+        work = _nearest_grid(small, card.grid_mm)
         if work.shape != small.shape:
-            notes.append(f"The field was resampled to {card.grid_mm:g} mm for {card.name}, and χ back.")
+            edges = [work.voxel_size_mm[turn.order.index(axis)] for axis in range(3)]
+            notes.append(f"The field was resampled to {_edges(edges)} mm for {card.name}, and χ back.")
             field = _resample(field, work.shape)
             weight = _resample(weight, work.shape) * (_resample((weight > 0).float(), work.shape) > 0.5)
+    at: Any = getattr(network, "at", None)
+    if at is not None:  # Weights that depend on the voxel size are predicted once, here.
+        network = at(work.voxel_size_mm)
     rungs = (rung,) if rung else _rungs(work, field.device)
     chi, doubted = torch.zeros_like(field), 0.0
     for index, name in enumerate(rungs):
@@ -287,10 +291,20 @@ class _Turn:
         )
 
 
-def _resampled_grid(grid: Grid, edge_mm: float) -> Grid:
-    shape = [max(1, round(n * v / edge_mm)) for n, v in zip(grid.shape, grid.voxel_size_mm, strict=True)]
+def _nearest_grid(grid: Grid, spans: Sequence[tuple[float, float]]) -> Grid:
+    """The grid over the same space with the nearest voxels whose edges are in `spans`, to 2 %."""
+    shape = list(grid.shape)
+    for axis, (v, (low, high)) in enumerate(zip(grid.voxel_size_mm, spans, strict=True)):
+        if not 0.98 * low <= v <= 1.02 * high:
+            shape[axis] = max(1, round(shape[axis] * v / min(max(v, low), high)))
     voxel = [n * v / s for n, v, s in zip(grid.shape, grid.voxel_size_mm, shape, strict=True)]
     return replace(grid, shape=(shape[0], shape[1], shape[2]), voxel_size_mm=(voxel[0], voxel[1], voxel[2]))
+
+
+def _edges(voxel_size_mm: Sequence[float]) -> str:
+    """A voxel's size in words; the volume's length seldom is a whole number of voxels."""
+    rounded = [f"{edge:.2g}" for edge in voxel_size_mm]
+    return rounded[0] if len(set(rounded)) == 1 else " × ".join(rounded)
 
 
 def _resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor:

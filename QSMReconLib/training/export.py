@@ -45,13 +45,11 @@ KINDS = {
         "Mesa-QSM's U-Net for one voxel size, from the local field alone",
         "Mesa-QSM (arXiv:1908.00206), on folded neighbourhoods; weights of QSMRecon's own training",
         "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
-        "local field in ppm and its mask, at the voxel size of its training",
     ),
     "weight-predicted": Described(
         "Meta-QSM: convolutions whose kernels are predicted from the voxel size",
         "Meta-QSM (arXiv:1908.00206), kernels as a basis; weights of QSMRecon's own training",
         "each field by its own robust size (1.48·MAD inside the mask), undone in the map; noise is measured",
-        "local field in ppm, its mask, its noise where known; voxel size",
     ),
     "separator": Described(
         "Unrolled separation of both sources, from the joint optimisation on",
@@ -69,6 +67,10 @@ KINDS = {
         "R2′ in Hz, inside the mask",
     ),
 }
+FIELD_ONLY = "local field in ppm, its mask and its voxel size; B0 along the third axis"
+STAGES = {"folded": "mesaqsm", "weight-predicted": "metaqsm"}
+"""Which stage offers networks of a kind, where it is not their task's usual one."""
+
 DATA = (
     "Simulated head regions: tissue maps of MNI152 (ICBM 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, "
     "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University), bent, with nuclei, vessels, "
@@ -113,7 +115,10 @@ def card_of(
 ) -> Card:
     """The card of a training after `step` steps, without the hash of its weights."""
     simulator = config.simulator
-    fixed = config.kind == "unet" and not config.architecture.get("closed_form", False)
+    # Without a dipole inside, a network knows only the voxels, and the B0, of its training.
+    inner = config.architecture if config.kind != "weight-predicted" else config.architecture.get("architecture", {})
+    kind = config.architecture.get("network", "folded") if config.kind == "weight-predicted" else config.kind
+    fixed = kind == "folded" or (kind == "unet" and not inner.get("closed_form", False))
     described = KINDS[config.kind]
     return Card(
         name=config.name,
@@ -122,7 +127,7 @@ def card_of(
         architecture=dict(config.architecture),
         sha256="",
         source=described.source,
-        inputs="local field in ppm and its mask" if fixed else described.inputs,
+        inputs=FIELD_ONLY if fixed else described.inputs,
         output=described.output,
         normalisation=described.normalisation,
         voxel_mm=_voxels(simulator),
@@ -131,7 +136,8 @@ def card_of(
         max_chi_ppm=2.0,
         task=config.task,
         dr_hz_per_ppm=None if config.task == "inversion" else simulator.dr_hz_per_ppm,
-        grid_mm=1.0 if fixed else None,
+        stage=STAGES.get(config.kind, ""),
+        grid_mm=_grid(simulator) if fixed else None,
         data_consistency="noise" if fixed else "off",
         uncertainty=dict(uncertainty or {}),
         training={"steps": step, "data": DATA, "configuration": config.to_json()},
@@ -141,7 +147,15 @@ def card_of(
 
 def _voxels(simulator: SimulatorConfig) -> tuple[tuple[float, float], ...]:
     """The range of the finest, the middle and the largest edge that the simulator draws."""
+    if simulator.low_mm:
+        low, high = sorted(simulator.low_mm), sorted(simulator.high_mm)
+        return tuple(zip(low, high, strict=True))
     if simulator.thick_slices > 0:
         return ((0.5, 1.2), (0.5, 1.2), (0.6, 3.5))
     edge = (1.0, 1.0) if simulator.one_mm >= 1 else (0.6, 1.2)
     return (edge, edge, edge)
+
+
+def _grid(simulator: SimulatorConfig) -> tuple[tuple[float, float], ...]:
+    """The range of each edge, in the order of the axes, that the simulator draws."""
+    return tuple(zip(simulator.low_mm, simulator.high_mm, strict=True)) if simulator.low_mm else _voxels(simulator)

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from QSMReconLib.networks.card import Card
 from QSMReconLib.networks.runner import data_step, noise_weight, reconstruct, relative_residual
 from QSMReconLib.networks.unet import UNet, UNetConfig
 from QSMReconLib.networks.unrolled import Unrolled
+from QSMReconLib.networks.weightpredicted import PredictionConfig, WeightPredicted
 from QSMReconLib.physics.dipole import Dipole
 
 Tiny = tuple[Unrolled, Card, Path]
@@ -97,13 +99,60 @@ def test_half_precision_is_close_to_single(tiny: Tiny, small_head: dict) -> None
 
 def test_a_network_of_one_resolution_gets_and_returns_that_of_the_scan(small_head: dict, tiny: Tiny) -> None:
     local = small_head[LocalField]
-    card = replace(tiny[1], kind="unet", grid_mm=3.0)
+    card = replace(tiny[1], kind="unet", grid_mm=((3.0, 3.0),) * 3)
     torch.manual_seed(0)
     network = UNet(UNetConfig(base=4, depth=2)).eval().requires_grad_(False)
     made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
     assert made.chi_ppm.shape == local.grid.shape
     assert any("resampled to 3 mm" in note for note in made.notes)
     assert float(made.chi_ppm.abs().max()) > 0
+
+
+def test_voxels_outside_a_range_are_resampled_to_the_nearest_inside_and_it_is_said(
+    tiny: Tiny, small_head: dict
+) -> None:
+    network, card, _ = tiny
+    local = small_head[LocalField]
+    grid = Grid.centred(local.grid.shape, (0.8, 2.0, 1.5), (0.0, 0.0, 1.0))
+    seen: list[tuple[float, ...]] = []
+
+    class Watched(Unrolled):
+        def forward(self, field: torch.Tensor, weight: torch.Tensor, kernel: torch.Tensor, *rest: Any) -> Any:
+            seen.append(rest[0].voxel_size_mm)
+            return super().forward(field, weight, kernel, *rest)
+
+    watched = Watched(network.config).eval().requires_grad_(False)
+    watched.load_state_dict(network.state_dict())
+    ranged = replace(card, grid_mm=((0.5, 1.0), (0.5, 1.0), (2.0, 4.0)))
+    made = reconstruct(watched, ranged, local.field_ppm, local.mask, grid, half=False)
+    assert made.chi_ppm.shape == local.grid.shape
+    assert seen[0] == pytest.approx((0.8, 1.0, 2.0), rel=0.06)
+    assert any("resampled to 0.8 × 1 × 2 mm for tiny" in note for note in made.notes)
+    inside = reconstruct(
+        watched, ranged, local.field_ppm, local.mask, Grid.centred(local.grid.shape, (0.8, 0.5, 3.0)), half=False
+    )
+    assert seen[1] == pytest.approx((0.8, 0.5, 3.0))
+    assert not any("resampled" in note for note in inside.notes)
+
+
+def test_predicted_weights_are_those_of_the_scans_voxels(tiny: Tiny, small_head: dict) -> None:
+    """Whatever the order in which the axes are stored."""
+    torch.manual_seed(0)
+    network = WeightPredicted(PredictionConfig("folded", {"channels": (8, 8, 8)})).eval().requires_grad_(False)
+    torch.nn.init.normal_(network.inner.denoiser.leave.kernel_of.weight, 0, 0.05)  # type: ignore[union-attr, arg-type]
+    card = replace(tiny[1], kind="weight-predicted")
+    local = small_head[LocalField]
+    grid = Grid.centred(local.grid.shape, (0.6, 0.9, 2.5), (0.0, 0.0, 1.0))
+    x, y, z = local.grid.shape
+    turned = Grid.centred((z, x, y), (2.5, 0.6, 0.9), (1.0, 0.0, 0.0))
+    made = reconstruct(network, card, local.field_ppm, local.mask, grid, half=False).chi_ppm
+    plain = reconstruct(network.at((0.6, 0.9, 2.5)), card, local.field_ppm, local.mask, grid, half=False).chi_ppm
+    other = reconstruct(network.at((1.0, 0.5, 4.0)), card, local.field_ppm, local.mask, grid, half=False).chi_ppm
+    field, mask = local.field_ppm.permute(2, 0, 1), local.mask.permute(2, 0, 1)
+    back = reconstruct(network, card, field, mask, turned, half=False).chi_ppm.permute(1, 2, 0)
+    assert torch.equal(made, plain)
+    assert float((made - other).norm() / made.norm()) > 1e-3
+    assert torch.allclose(back, made, atol=1e-5 * float(made.abs().max()))
 
 
 def test_progress_rises_and_cancels(tiny: Tiny, small_head: dict) -> None:

@@ -41,7 +41,7 @@ def test_cards_say_what_the_simulator_drew() -> None:
     assert card_of(CONFIG, 0, {}).voxel_mm[2] == (0.6, 3.5)
     field_only = named_config("qsmnet")
     card = card_of(field_only, 0, {})
-    assert card.grid_mm == 1.0
+    assert card.grid_mm == ((1.0, 1.0),) * 3
     assert card.voxel_mm == ((1.0, 1.0),) * 3
     assert card.max_tilt_deg == 0.0
     assert card.data_consistency == "noise"
@@ -53,6 +53,17 @@ def test_cards_say_what_a_network_is_for_and_on_which_relaxivity() -> None:
         card = card_of(named_config(name), 0, {})
         assert (card.task, card.dr_hz_per_ppm) == (task, 137.0)
         assert "R2" in card.inputs
+
+
+def test_cards_of_meta_and_mesa_say_which_voxels_they_take_and_which_stage_offers_them() -> None:
+    meta, mesa = card_of(named_config("metaqsm"), 0, {}), card_of(named_config("mesaqsm-0.76x0.76x3"), 0, {})
+    assert meta.grid_mm == meta.voxel_mm == ((0.5, 1.0), (0.5, 1.0), (2.0, 4.0))
+    assert mesa.grid_mm == ((0.7639, 0.7639), (0.7639, 0.7639), (3.0, 3.0))
+    assert (meta.stage, mesa.stage, card_of(named_config("qsmnet"), 0, {}).stage) == ("metaqsm", "mesaqsm", "")
+    paper = named_config("metaqsm-paper")
+    assert card_of(paper, 0, {}).grid_mm == meta.grid_mm
+    assert (paper.optimizer, paper.schedule, paper.learning_rate, paper.batch) == ("rmsprop", "exponential", 1e-4, 4)
+    assert (paper.loss, paper.prediction_l2, paper.decay_steps) == ("l1", 0.01, 200)
 
 
 def test_trainings_go_by_name_or_file() -> None:
