@@ -33,7 +33,8 @@ class PredictionConfig:
     """A network of kind `network` with its `architecture`, all of whose convolutions follow from the voxel size.
 
     `basis` is K; 0 is the literal form. `low_mm` and `high_mm` are the range of voxel edges in training. Without
-    `varies` the kernels are those of the middle of the range, whatever the scan's: an ablation.
+    `varies` the kernels are those of the middle of the range, whatever the scan's: an ablation. Convolutions of more
+    than `most` numbers keep one kernel (0: none does).
     """
 
     network: str = "folded"
@@ -43,6 +44,7 @@ class PredictionConfig:
     low_mm: tuple[float, float, float] = (0.5, 0.5, 2.0)
     high_mm: tuple[float, float, float] = (1.0, 1.0, 4.0)
     varies: bool = True
+    most: int = 0
 
     def code(self, voxel_size_mm: Sequence[float]) -> list[float]:
         """The logarithms of the edges, from -1 to 1 over the range; 0 for an edge that does not vary."""
@@ -123,7 +125,8 @@ class WeightPredicted(nn.Module):
         self.inner = _plain(self.config)
         self.multiple = int(getattr(self.inner, "multiple", 1))
         for owner, name, conv in _convolutions(self.inner, (nn.Conv3d, nn.ConvTranspose3d)):
-            setattr(owner, name, WeightPredictedConv3d(conv, self.config.basis, self.config.hidden))
+            if not 0 < self.config.most < conv.weight.numel():
+                setattr(owner, name, WeightPredictedConv3d(conv, self.config.basis, self.config.hidden))
         # Only of a network that starts from something: trainer and runner look for it.
         if hasattr(self.inner, "start"):
             self.start = self.inner.start

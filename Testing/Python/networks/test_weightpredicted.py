@@ -195,6 +195,16 @@ def test_it_may_begin_with_the_weights_of_the_plain_network(kind: str) -> None:
         _network("unet" if kind == "folded" else "folded").begin_with(plain.state_dict())
 
 
+def test_large_convolutions_may_keep_one_kernel() -> None:
+    network = _network("unet", most=500)
+    assert any(isinstance(m, WeightPredictedConv3d) for m in network.modules())
+    assert all(m.weight.numel() > 500 for m in network.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d))
+    assert all(m.shape.numel() <= 500 for m in network.modules() if isinstance(m, WeightPredictedConv3d))
+    case = _case()
+    with torch.no_grad():
+        assert torch.allclose(network(*case)[-1], network.at(SIZE)(*case)[-1], atol=1e-6)
+
+
 def test_only_a_network_that_starts_from_something_has_a_start() -> None:
     assert hasattr(_network("unrolled"), "start")
     assert not hasattr(_network("folded"), "start")
