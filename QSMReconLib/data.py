@@ -288,3 +288,20 @@ class CsfMask(Artifact):
 
     kind: ClassVar[str] = "CSF mask"
     voxels: torch.Tensor = field(metadata=volume("CSF mask", "1", "desc-csf_mask", "csfmask", (0.0, 1.0)))
+
+
+@dataclass(frozen=True)
+class LabelMap(Artifact):
+    """Numbered regions of the brain, somebody's own; 0 is none."""
+
+    kind: ClassVar[str] = "label map"
+    numbers: torch.Tensor
+
+
+@dataclass(frozen=True)
+class SwiImages(Artifact):
+    """The susceptibility-weighted image, in the magnitude's units, and its minimum-intensity projection."""
+
+    kind: ClassVar[str] = "susceptibility-weighted image"
+    swi: torch.Tensor = field(metadata=volume("SWI", "a.u.", "swi", "swi"))
+    minip: torch.Tensor = field(metadata=volume("SWI, minimum-intensity projection", "a.u.", "minIP", "minip"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from .data import Mask
+from .data import LabelMap, Mask
 from .errors import InputError
 from .pipeline import Pipeline, load_pipeline
 from .runtime import Report, Runtime, pick_device
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .io.scan import Given, Scan, ScanFiles
 
 PARTS = ("magnitude", "phase", "real", "imag", "spin_echo")
-PATHS = ("input", "output", "mask", *PARTS)
+PATHS = ("input", "output", "mask", "labels", *PARTS)
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Job:
     participants: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     mask: Path | None = None
+    labels: Path | None = None
     device: str = "auto"
     overwrite: bool = False
     magnitude: tuple[Path, ...] = ()
@@ -101,10 +102,11 @@ class Job:
             found = [files for files in found if files.name in self.only]
             if not found:
                 raise InputError(f"{self.input} has no scan {', '.join(self.only)}; it has {names}.")
-        if self.mask is not None and len(found) > 1:
-            raise InputError(
-                f"--mask fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."
-            )
+        for name in ("mask", "labels"):
+            if getattr(self, name) is not None and len(found) > 1:
+                raise InputError(
+                    f"--{name} fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."
+                )
         return found
 
 
@@ -123,7 +125,7 @@ def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
     """Load one scan of a job, run the pipeline, write everything. Raises InputError before any work where it can."""
     from .io.bids import load_scan
     from .io.derivatives import all_or_nothing, outputs, provenance, refuse_overwriting, write_derivatives
-    from .io.files import load_mask
+    from .io.files import load_labels, load_mask
     from .report.scan import render_report
 
     start = time.perf_counter()
@@ -135,6 +137,8 @@ def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
     given = dict(scan.artifacts)
     if job.mask is not None:
         given[Mask] = load_mask(job.mask, scan.grid)
+    if job.labels is not None:
+        given[LabelMap] = load_labels(job.labels, scan.grid)
     pipeline.check(given)
     result = pipeline.run({kind: item.to(device) for kind, item in given.items()}, Runtime(device, report))
     common = provenance(scan, pipeline, result, device, notes)

@@ -27,7 +27,9 @@ else:
         return lambda cls: cls
 
 
-STAGE_PACKAGES = ("masking", "fieldmap", "relaxometry", "background", "inversion", "separation")
+STAGE_PACKAGES = (
+    "masking", "fieldmap", "weighting", "relaxometry", "background", "inversion", "referencing", "separation",
+)  # fmt: skip
 
 _registry: dict[str, type[Stage]] = {}
 

@@ -30,6 +30,7 @@ def add_to(commands: Any) -> None:
     added.add_argument("--pipeline", default="classical", metavar="NAME|FILE.json", help="default: classical")
     added.add_argument("--set", action="append", default=[], metavar="STAGE.OPTION=VALUE", help="change an option")
     added.add_argument("--mask", type=Path, help="a brain mask on the scan's grid, instead of the automatic one")
+    added.add_argument("--labels", type=Path, help="numbered regions on the scan's grid, for reference.region=label")
     add_gre_flags(added)
     add_runtime_flags(added)
     added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
@@ -101,6 +102,7 @@ def job_of(args: argparse.Namespace) -> Job:
         options=tuple(args.set),
         participants=tuple(args.participant_label),
         mask=args.mask,
+        labels=args.labels,
         device=args.device,
         overwrite=args.overwrite,
     )

@@ -11,6 +11,7 @@ from ..data import (
     ChiMap,
     FieldNoise,
     Grid,
+    LabelMap,
     LocalField,
     Mask,
     PhaseQuality,
@@ -57,6 +58,7 @@ def add_to(commands: Any) -> None:
     maps.add_argument(
         "--mask", type=Path, metavar="F", help="the brain mask; default for a local field: where it is not 0"
     )
+    maps.add_argument("--labels", type=Path, metavar="F", help="numbered regions, for reference")
     maps.add_argument("--gre", type=Path, metavar="BIDS_SUBJECT", help="a BIDS subject folder with the scan")
     add_gre_flags(added)
     add_runtime_flags(added)
@@ -105,7 +107,7 @@ def command(args: argparse.Namespace) -> int:
 def load_given(args: argparse.Namespace) -> Artifacts:
     """Every artifact that the flags name, all on one grid. Raises InputError, naming the file that is elsewhere."""
     from ..io.bids import load_scan
-    from ..io.files import load_map, load_mask
+    from ..io.files import load_labels, load_map, load_mask
 
     given: Artifacts = {}
     if args.gre is not None or any(getattr(args, name) for name in GRE_FLAGS):
@@ -127,6 +129,8 @@ def load_given(args: argparse.Namespace) -> Artifacts:
         if grid is None:
             _, grid = load_map(args.mask, b0_direction=args.b0_direction)
         given[Mask] = load_mask(args.mask, grid)
+    if args.labels is not None and grid is not None:
+        given[LabelMap] = load_labels(args.labels, grid)
     for name, values in maps.items():
         assert grid is not None  # a map has been read, and its grid with it
         given[MAPS[name][0]] = _artifact(name, grid, values, given.get(Mask), args.field_strength)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from .._lazy import torch
-from ..data import Grid, Mask
+from ..data import Grid, LabelMap, Mask
 from ..errors import InputError
 from . import assemble
 from .nifti import b0_along_file_axes, describe_grid, read_volume
@@ -84,13 +84,25 @@ def load_map(path: Path, b0_direction: Sequence[float] | None = None, unit: str 
 
 def load_mask(path: Path, grid: Grid) -> Mask:
     """A mask on `grid`: what is above one half. Raises InputError if it is empty or lies elsewhere."""
-    values, own = load_map(path)
-    if not own.same_place(grid, 0.1 * min(grid.voxel_size_mm)):
-        raise InputError(
-            f"The mask {path} lies on another grid ({describe_grid(own)}) than the scan ({describe_grid(grid)}): "
-            "resample it to the scan."
-        )
-    voxels = values > 0.5
+    voxels = _on_grid("mask", path, grid) > 0.5
     if not voxels.any():
         raise InputError(f"The mask {path} is empty: no voxel is above one half. Give one that covers the brain.")
     return Mask(grid, voxels)
+
+
+def load_labels(path: Path, grid: Grid) -> LabelMap:
+    """Numbered regions on `grid`. Raises InputError if they lie elsewhere, or are no whole numbers."""
+    values = _on_grid("label map", path, grid)
+    if not bool((values == values.round()).all()):
+        raise InputError(f"The label map {path} holds numbers that are not whole: it must number regions.")
+    return LabelMap(grid, values.int())
+
+
+def _on_grid(what: str, path: Path, grid: Grid) -> torch.Tensor:
+    values, own = load_map(path)
+    if not own.same_place(grid, 0.1 * min(grid.voxel_size_mm)):
+        raise InputError(
+            f"The {what} {path} lies on another grid ({describe_grid(own)}) than the scan ({describe_grid(grid)}): "
+            "resample it to the scan."
+        )
+    return values

@@ -101,7 +101,7 @@ def _litres(mask: NDArray[np.bool_], gre: GreData) -> str:
 def _map(output: Output, file: str, brain: NDArray[np.bool_] | None) -> dict[str, Any]:
     what, values = output.volume, output.tensor.cpu().numpy().astype(np.float32)
     inside = values[brain if brain is not None and brain.any() else values != 0]
-    window = what.window or (float(inside.min()), float(inside.max()))
+    window = what.window or (0.0, max(float(np.percentile(inside, 99.5)), 1e-12))
     if what.title == "Total field" and inside.size:
         edge = float(np.percentile(np.abs(inside), 99))
         window = (-edge, edge) if edge > 0 else window

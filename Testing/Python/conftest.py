@@ -15,6 +15,7 @@ from QSMReconLib.data import (
     FieldNoise,
     GreData,
     Grid,
+    LabelMap,
     LocalField,
     Mask,
     PhaseQuality,
@@ -23,6 +24,7 @@ from QSMReconLib.data import (
     R2StarMap,
     SeparatedChi,
     SpinEchoData,
+    SwiImages,
     TotalField,
     UnwrappedPhase,
     VesselMask,
@@ -99,5 +101,7 @@ def make_small_head(b0_direction: tuple[float, float, float] = (0.1, -0.2, 0.97)
         R2PrimeMap(grid, r2prime, FIELD_STRENGTH_T),
         VesselMask(grid, vein),
         CsfMask(grid, ventricle),
+        LabelMap(grid, (brain.int() + nuclei).to(torch.int32)),
+        SwiImages(grid, magnitudes[2] * brain, magnitudes[2] * brain),
     ]
     return {type(artifact): artifact for artifact in artifacts}

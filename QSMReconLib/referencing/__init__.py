@@ -1,0 +1,1 @@
+"""Giving χ its zero."""

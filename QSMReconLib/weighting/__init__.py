@@ -1,0 +1,1 @@
+"""Weighted images, for looking at rather than measuring."""
