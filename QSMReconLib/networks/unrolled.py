@@ -23,6 +23,10 @@ from ..physics.fourier import Spectrum
 HOLD = 2.0
 """How hard the start is held to the mask, against how hard to its differences."""
 
+MOMENTUM = 0.5
+"""By what part of its last change the start's filled-in field runs ahead: filling in alone is slow to converge, and
+with more than about 0.7 the splitting begins to swing."""
+
 Apply = Callable[[Callable[[torch.Tensor], torch.Tensor], torch.Tensor], torch.Tensor]
 """How a convolutional part is run over a volume (B, C, X, Y, Z): whole, or in tiles."""
 
@@ -96,9 +100,9 @@ def total_variation(
 ) -> torch.Tensor:
     """χ (B, 1, X, Y, Z) of least ½‖W(f - D∗χ)‖² + strength·‖∇χ‖₁, zero where W is, after a few steps of ADMM.
 
-    Bilgic et al. 2014, doi:10.1002/mrm.25029, with the unmeasured field filled in at every step, χ held to the mask by
-    a constraint of its own, and a penalty that falls. `squared` is W²; differences are between neighbours, over the
-    voxel's edge against the finest.
+    Bilgic et al. 2014, doi:10.1002/mrm.25029, with the unmeasured field filled in at every step, extrapolated after
+    Nesterov, χ held to the mask by a constraint of its own, and a penalty that falls. `squared` is W²; differences are
+    between neighbours, over the voxel's edge against the finest.
     """
     box = spectrum.padded
     pad = [n for axis in (2, 1, 0) for n in (0, box[axis] - spectrum.shape[axis])]
@@ -112,9 +116,10 @@ def total_variation(
     prices = [torch.zeros_like(measured) for _ in range(3)]
     held, price = torch.zeros_like(measured), torch.zeros_like(measured)
     chi = filled = measured
+    explained = torch.zeros_like(measured)
     rho = 0.0
     for index in range(iterations):
-        before, rho = rho, 0.04 * 0.85**index + 0.005
+        before, rho = rho, 0.04 * 0.85**index + 0.004
         if index:
             # Scaled prices carry 1/ρ.
             prices, price = [p * (before / rho) for p in prices], price * (before / rho)
@@ -128,7 +133,9 @@ def total_variation(
         tick()
         if index + 1 == iterations:
             break
-        filled = measured + (1 - squared) * torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
+        last, explained = explained, torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
+        ahead = MOMENTUM if index > 1 else 0.0
+        filled = measured + (1 - squared) * (explained + ahead * (explained - last))
         price += chi
         held = price * inside
         price -= held
