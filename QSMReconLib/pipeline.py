@@ -24,8 +24,8 @@ Artifacts = dict[type[Artifact], Artifact]
 
 @dataclass(frozen=True)
 class Step:
-    """A stage in its place. With a note it is passed over: one that runs `if_possible` where its input is missing, one
-    that runs `if_missing` where an earlier stage has made what it makes."""
+    """A stage in its place. With a note it is passed over: one that runs `if_possible` where its input is missing or
+    will not do, one that runs `if_missing` where an earlier stage has made what it makes."""
 
     stage: Stage
     if_possible: bool = False
@@ -60,13 +60,15 @@ class Pipeline:
     description: str = ""
 
     def plan(self, given: Iterable[type[Artifact]]) -> list[tuple[Step, str]]:
-        """Each step with the reason why it would be skipped ("" where it runs), for what is given.
+        """Each step with the reason why it would be skipped ("" where it runs), for what is given: the kinds alone, or
+        the artifacts, which then must also do.
 
         Raises InputError naming what is missing, and for whom, before any work.
         """
+        artifacts = given if isinstance(given, Mapping) else {}
         given = set(given)
         there = set(given)
-        planned = []
+        planned: list[tuple[Step, str]] = []
         for step in self.steps:
             makes, needs = set(step.stage.makes()), set(step.stage.needs().values())
             missing = sorted(kind.kind for kind in needs - there)
@@ -77,12 +79,16 @@ class Pipeline:
             elif missing and step.if_possible:
                 why = f"there is no {' and no '.join(missing)}"
             elif missing:
+                skipped = "".join(
+                    f" {earlier.stage.name} was skipped: {reason}." for earlier, reason in planned if reason
+                )
                 raise InputError(
                     f"The pipeline {self.name} cannot run: {step.stage.name} needs a {' and a '.join(missing)}, "
-                    "which is neither given nor made by an earlier stage."
+                    f"which is neither given nor made by an earlier stage.{skipped}"
                 )
-            else:
-                why = ""
+            elif (why := _obstacle(step.stage, artifacts)) and not step.if_possible:
+                raise InputError(f"The pipeline {self.name} cannot run: {why}.")
+            elif not why:
                 there |= makes
             planned.append((step, why))
         return planned
@@ -149,6 +155,15 @@ class Pipeline:
             stage = stage_from_json(item)
             steps.append(Step(stage, bool(item.get("if_possible", False)), bool(item.get("if_missing", False))))
         return cls(str(described.get("name", "custom")), tuple(steps), str(described.get("description", "")))
+
+
+def _obstacle(stage: Stage, given: Mapping[type[Artifact], Artifact]) -> str:
+    """What the stage has against what is given, without the full stop; "" for nothing."""
+    try:
+        stage.check(given)
+    except InputError as error:
+        return str(error).rstrip(".")
+    return ""
 
 
 def named_pipelines() -> dict[str, Pipeline]:

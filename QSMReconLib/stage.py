@@ -87,6 +87,12 @@ class Stage:
     # apply(self, <artifacts>, runtime: Runtime) -> artifact or tuple of artifacts: every stage's own signature.
     apply: ClassVar[Any]
 
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        """Raises InputError where what is given is of the right kind and yet cannot be used (two echoes for a decay).
+
+        A pipeline asks before any work; `apply` says the same of what an earlier stage has made.
+        """
+
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """The declared options, in the order of declaration."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .._lazy import torch
-from ..data import GreData, Mask
+from ..data import Artifact, GreData, Mask
 from ..errors import InputError
 from ..runtime import Runtime
 from ..stage import Stage, option
@@ -82,16 +82,20 @@ class Mcpc3ds(Stage):
     sigma_mm: float = option(10.0, "Width of the Gaussian that smooths the starting phase", unit="mm", ge=1, le=50)
     bipolar: bool = option(False, "Even echoes were read backwards (needs three echoes)")
 
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        gre = given.get(GreData)
+        if isinstance(gre, GreData) and self.bipolar and len(gre.echo_times_s) < 3:
+            raise InputError(
+                f"The phase of a bipolar readout needs three echoes, and the scan has {len(gre.echo_times_s)}; "
+                "set mcpc3ds.bipolar to false."
+            )
+
     def apply(self, gre: GreData, runtime: Runtime, mask: Mask | None = None) -> GreData:
+        self.check({GreData: gre})
         echoes = len(gre.echo_times_s)
         if echoes == 1:
             runtime.note("With a single echo the starting phase cannot be removed; it stays in the field.")
             return gre
-        if self.bipolar and echoes < 3:
-            raise InputError(
-                f"The phase of a bipolar readout needs three echoes, and the scan has {echoes}; "
-                "set mcpc3ds.bipolar to false."
-            )
         where = (gre.magnitude[0] > 0).to(gre.magnitude) if mask is None else mask.voxels
         phase, voxel = gre.phase_rad, gre.grid.voxel_size_mm
         pair = [0, 1]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .._lazy import torch
-from ..data import GreData, Mask, PhaseQuality, UnwrappedPhase
+from ..data import Artifact, GreData, Mask, PhaseQuality, UnwrappedPhase
 from ..errors import InputError
 from ..runtime import Runtime
 from ..stage import Stage, option
@@ -84,12 +84,15 @@ class Romeo(Stage):
 
     template: int = option(1, "Echo that is unwrapped in space; the others follow in time", ge=1, le=64)
 
-    def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> tuple[UnwrappedPhase, PhaseQuality]:
-        if self.template > len(gre.echo_times_s):
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        if isinstance(gre := given.get(GreData), GreData) and self.template > len(gre.echo_times_s):
             raise InputError(
                 f"romeo.template is {self.template}, but the scan has {len(gre.echo_times_s)} echoes; "
                 "choose one of them."
             )
+
+    def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> tuple[UnwrappedPhase, PhaseQuality]:
+        self.check({GreData: gre})
         phase, quality = romeo(
             gre.phase_rad, gre.magnitude, gre.echo_times_s, mask.voxels, self.template, runtime.progress
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from .._lazy import torch
-from ..data import GreData, Mask, R2StarMap
+from ..data import Artifact, GreData, Mask, R2StarMap
 from ..errors import InputError
 from ..fieldmap.noise import signal_noise
 from ..runtime import Runtime
@@ -45,6 +45,11 @@ def equal_spacing(echo_times_s: Sequence[float]) -> float:
 class Arlo(Stage):
     """R2* from equidistant echoes in closed form (ARLO; Pei et al. 2015, doi:10.1002/mrm.25137). Fast."""
 
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        if isinstance(gre := given.get(GreData), GreData):
+            check_echoes("arlo", gre.echo_times_s)
+            equal_spacing(gre.echo_times_s)
+
     def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> R2StarMap:
         check_echoes("arlo", gre.echo_times_s)
         check_place("gradient echoes", gre.grid, mask)
@@ -59,6 +64,10 @@ class R2StarFit(Stage):
 
     noise_floor: bool = option(True, "Account for the positive bias that noise gives a magnitude")
     iterations: int = option(20, "Levenberg-Marquardt steps at most", ge=1, le=200)
+
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        if isinstance(gre := given.get(GreData), GreData):
+            check_echoes("r2starfit", gre.echo_times_s)
 
     def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> R2StarMap:
         check_echoes("r2starfit", gre.echo_times_s)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from QSMReconLib.data import Artifact, ChiMap, GreData, LocalField, Mask, R2Map, R2PrimeMap, R2StarMap, TotalField
 from QSMReconLib.errors import Cancelled, InputError, OptionError
+from QSMReconLib.fieldmap.romeo import Romeo
 from QSMReconLib.inversion.tkd import Tkd
 from QSMReconLib.pipeline import Pipeline, Step, load_pipeline, named_pipelines
 from QSMReconLib.relaxometry.r2prime import R2Prime
+from QSMReconLib.relaxometry.r2star import R2StarFit
 from QSMReconLib.runtime import Runtime, pick_device
 from QSMReconLib.separation.r2primefromr2star import R2PrimeFromR2Star
 
@@ -58,6 +61,35 @@ def test_a_step_that_runs_if_missing_stands_in_for_an_earlier_one(small_head: He
     alone = pipeline.run({R2StarMap: small_head[R2StarMap]}, Runtime())
     assert alone.made_by == {R2PrimeMap: "r2primefromr2star"}
     assert "guessed" in alone.records[1].notes[0]
+
+
+def with_echoes(head: Head, count: int) -> GreData:
+    gre = head[GreData]
+    assert isinstance(gre, GreData)
+    return replace(
+        gre,
+        magnitude=gre.magnitude[:count],
+        phase_rad=gre.phase_rad[:count],
+        echo_times_s=gre.echo_times_s[:count],
+    )
+
+
+def test_two_echoes_give_a_map_without_r2star_and_say_so(small_head: Head) -> None:
+    plan = named_pipelines()["classical"].plan({GreData: with_echoes(small_head, 2)})
+    skipped = {step.stage.name: why for step, why in plan if why}
+    assert "needs at least three echoes, and the scan has 2" in skipped["r2starfit"]
+    assert "tv" not in skipped
+
+
+def test_what_cannot_work_is_refused_before_any_work(small_head: Head) -> None:
+    two = with_echoes(small_head, 2)
+    with pytest.raises(InputError, match=r"clinical cannot run: r2starfit needs at least three echoes, .* has 2"):
+        named_pipelines()["clinical"].check({GreData: two})
+    chain = Pipeline("chain", (Step(R2StarFit(), if_possible=True), Step(R2PrimeFromR2Star())))
+    with pytest.raises(InputError, match=r"needs a R2\* map, .* r2starfit was skipped: .* three echoes"):
+        chain.check({GreData: two, Mask: small_head[Mask]})
+    with pytest.raises(InputError, match=r"romeo\.template is 5, but the scan has 2 echoes"):
+        Pipeline("late", (Step(Romeo(template=5)),)).check({GreData: two, Mask: small_head[Mask]})
 
 
 def test_progress_reaches_the_listener_and_false_cancels(small_head: Head) -> None:

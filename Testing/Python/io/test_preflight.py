@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from QSMReconLib.cli import main
 from QSMReconLib.data import GreData, SpinEchoData
 from QSMReconLib.errors import InputError
 from QSMReconLib.io.bids import find_scans, load_scan
@@ -215,7 +216,9 @@ def test_a_sound_dataset_passes(dataset: Path) -> None:
 
 
 @pytest.mark.parametrize("case", ERRORS)
-def test_what_stands_in_the_way_is_an_error_and_stops_the_work(case: str, dataset: Path) -> None:
+def test_what_stands_in_the_way_is_an_error_and_stops_the_work(
+    case: str, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     breaker, sentence = ERRORS[case]
     breaker(dataset)
     before = sorted(dataset.rglob("*"))
@@ -228,6 +231,11 @@ def test_what_stands_in_the_way_is_an_error_and_stops_the_work(case: str, datase
         load_scan(find_scans(dataset)[0])
     assert raised.value.exit_code == 2
     assert str(raised.value) == error.text
+    out = dataset.parent / "out"
+    capsys.readouterr()
+    assert main(["run", str(dataset), "-o", str(out), "--device", "cpu", "--progress", "none"]) == 2
+    assert error.text in capsys.readouterr().err
+    assert not out.exists()
     assert sorted(dataset.rglob("*")) == before
 
 
