@@ -14,6 +14,7 @@ from QSMReconLib.inversion.rts import rts, well_posed
 from QSMReconLib.inversion.tv import tv
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.solvers.shrinkage import TotalVariation
+from QSMReconLib.solvers.tgv import GeneralisedVariation
 
 S = 5.0
 Found = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -72,6 +73,13 @@ def test_tells_how_far_it_is(name: str, dipole: Dipole, mask: torch.Tensor, chi:
     assert seen == sorted(seen)
     assert seen[0] > 0
     assert seen[-1] <= 1
+
+
+def test_generalised_variation_recovers_boxes_too(dipole: Dipole, mask: torch.Tensor, chi: torch.Tensor) -> None:
+    spectrum = dipole.spectrum
+    prior = GeneralisedVariation(spectrum.padded, spectrum.voxel_size_mm, 2e-5 / 0.02, 2.0)
+    found = fansi(dipole.field(chi) * mask, dipole, mask.float(), prior, S, rho=0.02, tolerance=1e-3)
+    assert error(found, chi, mask) < 0.15
 
 
 def test_voxels_a_turn_off_spoil_the_linear_term_only(dipole: Dipole, mask: torch.Tensor, chi: torch.Tensor) -> None:
