@@ -25,9 +25,20 @@ def add_to(commands: Any) -> None:
         "derivatives", metavar="DERIVATIVES", nargs="?", type=Path, help="a subject's folder of derivatives"
     )
     added.add_argument("--lesions", type=Path, metavar="F", help="a label map; connected parts count apart")
+    added.add_argument(
+        "--seeds", type=Path, metavar="F", help="instead: points to grow lesions from, a TSV with x, y, z in RAS mm"
+    )
     for name, what in CHANNELS.items():
         added.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="F", help=what)
-    added.add_argument("--magnitude", type=Path, metavar="F", help="for the pictures of the report")
+    added.add_argument("--magnitude", type=Path, metavar="F", help="for the pictures; default: the scan's")
+    added.add_argument("--local-field", type=Path, metavar="F", help="ppm; tells how much χ explains, and moments")
+    added.add_argument("--total-field", type=Path, metavar="F", help="ppm; tells the moments of strong sources best")
+    added.add_argument("--field-noise", type=Path, metavar="F", help="ppm; where the field cannot be trusted")
+    added.add_argument(
+        "--spin-echoes",
+        choices=("yes", "no"),
+        help="whether χ_para and χ_dia rest on a measured R2′ or on R2* alone; default: as the maps' sidecars say",
+    )
     added.add_argument("--mask", type=Path, metavar="F", help="the brain mask")
     added.add_argument("--segmentation", type=Path, metavar="F", help="tissue labels; default: told from the maps")
     added.add_argument("-o", "--output", type=Path, required=True, metavar="TABLE.tsv")
@@ -58,7 +69,12 @@ def command(args: argparse.Namespace) -> int:
             {name: path for name in CHANNELS if (path := getattr(args, name)) is not None},
             mask=args.mask,
             magnitude=args.magnitude,
+            field=args.local_field,
+            total_field=args.total_field,
+            field_noise=args.field_noise,
             segmentation=args.segmentation,
+            seeds=args.seeds,
+            spin_echoes=None if args.spin_echoes is None else args.spin_echoes == "yes",
             report=args.report,
             readings=args.readings,
             numbered=args.numbered,

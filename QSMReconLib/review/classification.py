@@ -85,7 +85,8 @@ def classify_para(
 def classify_focal(
     peak_ppb: float, moment: float, moment_error: float, elongation: float, thresholds: Thresholds
 ) -> str:
-    """bleed, calcification or vessel where the peak is beyond `focal_ppb`, other where it is not.
+    """bleed, calcification or vessel where the peak (of the map, or as the moment over the volume) is beyond
+    `focal_ppb`, other where it is not.
 
     The sign is that of the moment, which survives blooming; where it is within two standard errors of zero, undecided.
     """

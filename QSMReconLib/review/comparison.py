@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -67,18 +68,20 @@ def compare_files(
     return found
 
 
-def read_table(path: Path) -> pandas.DataFrame:
-    """A table of lesions, TSV, or CSV where the name ends so. Raises InputError where it cannot be read as one."""
+def read_table(path: Path, needs: Sequence[str] = ("label",)) -> pandas.DataFrame:
+    """A table of lesions, TSV, or CSV where the name ends so. Raises InputError where it cannot be read as one, lacks a
+    column of `needs`, or has a label twice."""
     import pandas
 
     separator = "," if path.suffix.lower() == ".csv" else "\t"
     try:
         table = pandas.read_csv(path, sep=separator, na_values=["n/a"])
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a table of lesions: {error}.") from error
-    if "label" not in table:
-        raise InputError(f"{path} has no column label: give a table of `qsmrecon lesions`, or a reader's.")
-    if table["label"].isna().any() or table["label"].duplicated().any():
+        raise InputError(f"{path} cannot be read as a table: {error}.") from error
+    missing = [name for name in needs if name not in table]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}: is it a table of lesions?")
+    if "label" in table and (table["label"].isna().any() or table["label"].duplicated().any()):
         raise InputError(f"{path} has lesions without a label, or one label twice: number every lesion once.")
     return table
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -156,38 +157,48 @@ def propose(
     mask: ArrayLike,
     grid: Grid,
     r2star_hz: ArrayLike | None = None,
+    magnitude: ArrayLike | None = None,
     *,
-    least_ppm: float = 0.15,
+    least_ppm: float = 0.12,
+    least_sd: float = 6.0,
     elongation: float = 3.0,
     largest_mm3: float = 4000.0,
 ) -> Lesions:
-    """Candidates for bleeds and calcifications: compact outliers of χ, and of R2* where it is given.
+    """Candidates for bleeds and calcifications: compact outliers of χ that the decay or the magnitude bears out.
 
-    Voxels of |χ| above `least_ppm` (against the median of the mask) are grouped; what is longer than `elongation`
-    times its width is taken for a vessel and left out, as is what has no more R2* than its surroundings, what touches
-    the edge of the mask, and what is larger than `largest_mm3`. These are proposals for a reader, no findings.
+    Seeds deviate from what lies within some millimetres around them by `least_ppm` and by `least_sd` robust standard
+    deviations of the mask; each grows to half of its own peak, so that faint and strong ones are both held whole. Left
+    out is what is longer than `elongation` times its width (a vessel), touches the edge of the mask or is larger than
+    `largest_mm3`, and positive ones that neither decay faster than their surroundings nor darken the `magnitude`: no
+    bleed does that, while calcifications are told by their sign, for nothing else is as diamagnetic. These are
+    proposals for a reader, no findings.
     """
     from scipy.ndimage import binary_dilation, binary_erosion, find_objects, label
 
     chi, inside = np.asarray(chi_ppm, dtype=float), np.asarray(mask) > 0
-    deviation = np.where(inside, chi - np.median(chi[inside]) if inside.any() else 0.0, 0.0)
-    core = binary_erosion(inside, iterations=2)
     numbers = np.zeros(grid.shape, dtype=np.int32)
+    deviation = _above_surroundings(chi, inside, grid)
+    spread = 1.4826 * float(np.median(np.abs(deviation[inside]))) if inside.any() else 0.0
+    least = max(least_ppm, least_sd * spread)
+    core = binary_erosion(inside, iterations=2)
     voxel_mm3 = float(np.prod(grid.voxel_size_mm))
-    r2star = None if r2star_hz is None else np.asarray(r2star_hz, dtype=float)
     found = []
     for sign in (1, -1):
-        pieces, _ = label(sign * deviation > least_ppm, _TOUCHING)
+        pieces, _ = label(sign * deviation > 0.5 * least, _TOUCHING)
         for number, box in enumerate(find_objects(pieces), start=1):
             grown = tuple(slice(max(s.start - 3, 0), s.stop + 3) for s in box)
-            own = pieces[grown] == number
-            volume = own.sum() * voxel_mm3
-            if own.sum() < 2 or volume > largest_mm3 or not core[grown][own].all():
+            height = np.where(pieces[grown] == number, sign * deviation[grown], 0.0)
+            peak = float(height.max())
+            if peak < least:
+                continue
+            parts, _ = label(height > 0.5 * peak, _TOUCHING)
+            own = parts == parts[np.unravel_index(height.argmax(), height.shape)]
+            if own.sum() < 2 or own.sum() * voxel_mm3 > largest_mm3 or not core[grown][own].all():
                 continue
             if shape_of(np.argwhere(own) * grid.voxel_size_mm, grid.voxel_size_mm) > elongation:
                 continue
             around = binary_dilation(own, iterations=3) & ~binary_dilation(own) & inside[grown]
-            if r2star is not None and np.median(r2star[grown][own]) < 1.3 * np.median(r2star[grown][around]):
+            if sign > 0 and not _borne_out(own, around, grown, r2star_hz, magnitude):
                 continue
             found.append(tuple(index + s.start for index, s in zip(np.nonzero(own), grown, strict=True)))
     found.sort(key=lambda part: _position(part, grid))
@@ -197,6 +208,37 @@ def propose(
         f"{len(found)} candidates were proposed by their χ and shape: they are no findings until a reader has looked."
     )
     return Lesions(grid, numbers, {n: n for n in range(1, len(found) + 1)}, (remark,), proposed=True)
+
+
+def _above_surroundings(chi: NDArray[np.float64], inside: Where, grid: Grid, width_mm: float = 8.0) -> Any:
+    """χ less its weighted mean around, in which outliers count little."""
+    from scipy.ndimage import gaussian_filter
+
+    if not inside.any():
+        return np.zeros_like(chi)
+    middle = np.median(chi[inside])
+    spread = max(1.4826 * float(np.median(np.abs(chi[inside] - middle))), 1e-9)
+    held = np.clip(chi, middle - 3 * spread, middle + 3 * spread) * inside
+    sigma = [width_mm / v for v in grid.voxel_size_mm]
+    weight = gaussian_filter(inside.astype(np.float32), sigma)
+    return np.where(inside, chi - gaussian_filter(held.astype(np.float32), sigma) / np.maximum(weight, 1e-3), 0.0)
+
+
+def _borne_out(
+    own: Where, around: Where, box: tuple[slice, ...], r2star_hz: ArrayLike | None, magnitude: ArrayLike | None
+) -> bool:
+    """Whether faster decay or a darker magnitude speaks for a bleed; true where neither map is there."""
+    if not around.any():
+        return False
+    faster = darker = None
+    if r2star_hz is not None:
+        decay = np.asarray(r2star_hz)[box]
+        # Where the signal is gone at the first echo, the fit says zero: that is fast, too.
+        faster = np.median(decay[own]) > 1.3 * np.median(decay[around]) or np.mean(decay[own] <= 0) > 0.3
+    if magnitude is not None:
+        size = np.asarray(magnitude)[box]
+        darker = np.median(size[own]) < 0.8 * np.median(size[around])
+    return bool(faster) or bool(darker) or (faster is None and darker is None)
 
 
 def shape_of(points_mm: ArrayLike, voxel_size_mm: Sequence[float]) -> float:

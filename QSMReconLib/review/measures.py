@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import pi
+from math import isfinite, pi
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from .classification import Contrast
 from .lesions import Lesions, Where, centre_mm, shape_of
 from .maps import Channel, ReviewMaps
+from .moments import FAR_MM, NEAR_MM, TRUSTED, UNKNOWN, Moment, fit_moment
+from .normal import wander
 from .surroundings import Surroundings
 
 Box = tuple[slice, slice, slice]
@@ -21,6 +23,7 @@ Array = NDArray[np.float64]
 
 BOX_MARGIN_MM = 12.0
 PROFILE_BINS = 5
+PERCENTILES = (5, 25, 75, 95)
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Measures:
     """How far around a lesion its moment is summed."""
     confidence_z: float = 1.645
     """Of the intervals in the table: 90 %."""
+    strong_ppb: float = 75.0
+    """Above this mean χ a source's moment is that of the field around it, below that of the map."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +73,27 @@ def measure(
     to_ventricle = distance_transform_edt(~around.ventricles, sampling=voxel) if around.ventricles.any() else None
     residual = _residual(maps)
     boxes = find_objects(lesions.numbers)
+    restless = wander(maps, around, lesions.numbers > 0, how.shell_mm)
+    centres = _centres(lesions)
+    trusted = _trusted(maps)
     numbers = sorted(lesions.segments)
     measured = []
     for done, number in enumerate(numbers):
         place = _Place.of(number, boxes[number - 1], lesions, maps, around, how)
         row = _geometry(number, lesions, place)
-        contrasts = {name: _contrast(c, place, how) for name, c in maps.channels.items()}
+        contrasts = {name: _contrast(c, place, how, restless[name]) for name, c in maps.channels.items()}
         for name, c in maps.channels.items():
             row |= _statistics(name, c, place, contrasts[name], how)
         if "chi" in maps.channels:
-            row |= _moments(maps, place, how)
+            row |= _map_moment(maps, place, how)
+        row |= _believed(row, _field_moment(number, maps, place, trusted, centres), place, how)
         row["distance_ventricle_mm"] = _least(to_ventricle, place)
         row["vein_share"] = float(around.veins[place.box][place.own].mean())
         iron = "chi_para" if "chi_para" in maps.channels else "chi"
         rim, edge = _rim(maps.channels[iron], place, how) if iron in maps.channels else (None, None)
         row["rim_contrast_ppb"] = rim.value if rim else np.nan
         row["rim_score"] = rim.value / max(rim.error, 1e-9) if rim else np.nan
-        row["flags"] = "; ".join(_flags(place, to_edge, residual, maps, how))
+        row["flags"] = "; ".join(_flags(row, place, to_edge, residual, maps, how))
         profile = {name: _profile(c, place, how) for name, c in maps.channels.items()}
         measured.append(Measured(number, row, contrasts, rim, edge, profile))
         if progress:
@@ -157,8 +166,9 @@ def _geometry(number: int, lesions: Lesions, place: _Place) -> dict[str, Any]:
     }
 
 
-def _contrast(channel: Channel, place: _Place, how: Measures) -> Contrast:
-    """Of medians, with the standard error that noise and texture give them."""
+def _contrast(channel: Channel, place: _Place, how: Measures, restless: Callable[[float], float]) -> Contrast:
+    """Of medians, with the standard error that noise and texture give them; not less than what normal tissue of the
+    same size has against its own surroundings, which is how noise, streaks and texture come through the whole chain."""
     values, normal = channel.values[place.box][place.inside], channel.values[place.box][place.shell]
     if values.size == 0 or normal.size < 3:
         return Contrast(np.nan, np.nan, np.nan)
@@ -171,16 +181,17 @@ def _contrast(channel: Channel, place: _Place, how: Measures) -> Contrast:
     error = 1.2533 * np.sqrt(
         spread**2 / place.independent(values.size, how) + local_sd**2 / place.independent(normal.size, how)
     )
-    return Contrast(float(np.median(values) - np.median(normal)), float(error), local_sd)
+    least = restless((0.75 * values.size * place.voxel_mm3 / pi) ** (1 / 3))
+    return Contrast(float(np.median(values) - np.median(normal)), max(float(error), least), local_sd)
 
 
 def _statistics(name: str, channel: Channel, place: _Place, contrast: Contrast, how: Measures) -> dict[str, float]:
     values, normal = channel.values[place.box][place.inside], channel.values[place.box][place.shell]
     unit = channel.unit.lower()
-    found: dict[str, Any] = {"mean": np.nan, "median": np.nan, "sd": np.nan, "p5": np.nan, "p95": np.nan}
+    found: dict[str, Any] = dict.fromkeys(("mean", "median", "sd", *(f"p{p}" for p in PERCENTILES)), np.nan)
     if values.size:
-        low, middle, high = np.percentile(values, (5, 50, 95))
-        found = {"mean": values.mean(), "median": middle, "sd": values.std(), "p5": low, "p95": high}
+        found = {"mean": values.mean(), "median": np.median(values), "sd": values.std()}
+        found |= {f"p{p}": v for p, v in zip(PERCENTILES, np.percentile(values, PERCENTILES), strict=True)}
     reach = how.confidence_z * contrast.error
     found |= {
         "normal": np.median(normal) if normal.size else np.nan,
@@ -192,13 +203,13 @@ def _statistics(name: str, channel: Channel, place: _Place, contrast: Contrast, 
     return {f"{name}_{key}_{unit}": float(value) for key, value in found.items()}
 
 
-def _moments(maps: ReviewMaps, place: _Place, how: Measures) -> dict[str, float]:
-    """∑χ·volume above the surroundings, with its error, the peak, and the moment that the field around tells of."""
+def _map_moment(maps: ReviewMaps, place: _Place, how: Measures) -> dict[str, float]:
+    """∑χ·volume above the surroundings with its error, and the peak."""
     chi = maps.channels["chi"].values[place.box] * 1e-3
     region = place.mask & ~place.others & (place.outward_mm <= how.blooming_mm)
     normal = chi[place.shell]
     if not region.any() or normal.size < 3:
-        return dict.fromkeys(("moment_ppm_mm3", "moment_error_ppm_mm3", "chi_peak_ppb", "moment_field_ppm_mm3"), np.nan)
+        return dict.fromkeys(("moment_map_ppm_mm3", "moment_map_error_ppm_mm3", "chi_peak_ppb"), np.nan)
     base, sd = float(np.median(normal)), _robust_sd(normal)
     n = int(region.sum())
     # The sum errs by its voxels' noise, and all of it together by that of the base.
@@ -207,32 +218,72 @@ def _moments(maps: ReviewMaps, place: _Place, how: Measures) -> dict[str, float]
     # A tenth of the voxels must be there: one that a vein runs through is no peak of the lesion.
     peak = np.percentile(chi[place.inside] - base, 90 if moment > 0 else 10) if place.inside.any() else np.nan
     return {
-        "moment_ppm_mm3": moment * place.voxel_mm3,
-        "moment_error_ppm_mm3": float(noise) * place.voxel_mm3,
+        "moment_map_ppm_mm3": moment * place.voxel_mm3,
+        "moment_map_error_ppm_mm3": float(noise) * place.voxel_mm3,
         "chi_peak_ppb": 1e3 * float(peak),
-        "moment_field_ppm_mm3": _dipole_moment(maps, place),
     }
 
 
-def _dipole_moment(maps: ReviewMaps, place: _Place) -> float:
-    """The moment that fits the field around a lesion best: that of a dipole at its centre, on a linear ground."""
-    if maps.field_ppm is None:
-        return np.nan
-    middle = np.argwhere(place.own).mean(0)
-    at = [(np.arange(n) - m) * v for n, m, v in zip(place.own.shape, middle, place.voxel_mm, strict=True)]
-    x, y, z = np.meshgrid(*at, indexing="ij")
-    r = np.sqrt(x**2 + y**2 + z**2)
-    equal = (0.75 * place.own.sum() * place.voxel_mm3 / pi) ** (1 / 3)
-    near = place.mask & ~place.own & ~place.others & (r > equal + 1.0) & (r < 2.5 * equal + 3.0)
-    if near.sum() < 30:
-        return np.nan
-    b0 = maps.grid.b0_direction
-    r, along = r[near], (b0[0] * x + b0[1] * y + b0[2] * z)[near]
-    dipole = (3 * along**2 / r**2 - 1) / r**3
-    terms = np.stack([dipole, np.ones_like(r), x[near], y[near], z[near]], axis=1)
-    fitted = np.linalg.lstsq(terms, maps.field_ppm[place.box][near].astype(float), rcond=None)[0]
-    # A sphere's field is χ·a³/3·(3cos²θ - 1)/r³, and its moment χ·4πa³/3.
-    return 4 * pi * float(fitted[0])
+def _field_moment(number: int, maps: ReviewMaps, place: _Place, trusted: Where, centres: Mapping[int, Array]) -> Moment:
+    """The moment that the field around a lesion tells of: the total field where it is there, for background removal
+    cuts off what it cannot trust, and takes a little of a strong source along with it."""
+    field = maps.total_ppm if maps.total_ppm is not None else maps.field_ppm
+    if field is None:
+        return UNKNOWN
+    usable = trusted[place.box] & ~place.own & ~place.others
+    usable &= (place.outward_mm >= NEAR_MM) & (place.outward_mm <= FAR_MM)
+    start = np.array([s.start for s in place.box])
+    middle = centres[number]
+    apart = {k: float(np.linalg.norm((c - middle) * place.voxel_mm)) for k, c in centres.items() if k != number}
+    # Whose field reaches in; weak ones among many cost more than they explain.
+    near = sorted((d, k) for k, d in apart.items() if d < 2 * FAR_MM)[:4]
+    return fit_moment(
+        field[place.box],
+        usable,
+        None if maps.noise_ppm is None else maps.noise_ppm[place.box],
+        (middle - start).tolist(),
+        [(centres[k] - start).tolist() for _, k in near],
+        (0.75 * place.own.sum() * place.voxel_mm3 / pi) ** (1 / 3),
+        place.voxel_mm,
+        maps.grid.b0_direction,
+        place.independent(1000, Measures()) / 1000,
+    )
+
+
+def _believed(row: Mapping[str, Any], field: Moment, place: _Place, how: Measures) -> dict[str, Any]:
+    """Both moments, and which of them counts: the field's for strong sources, in which maps bloom and saturate, and
+    where there is no map; else the map's."""
+    by_map, map_error = row.get("moment_map_ppm_mm3", np.nan), row.get("moment_map_error_ppm_mm3", np.nan)
+    volume = max(float(place.own.sum()) * place.voxel_mm3, 1e-9)
+    strong = isfinite(field.value) and abs(field.value) > max(4 * field.error, 1e-3 * how.strong_ppb * volume)
+    by_field = strong or (isfinite(field.value) and not isfinite(by_map))
+    value, error = (field.value, field.error) if by_field else (by_map, map_error)
+    return {
+        "moment_ppm_mm3": value,
+        "moment_error_ppm_mm3": error,
+        "moment_by": "field" if by_field else "map" if isfinite(by_map) else "",
+        "moment_field_ppm_mm3": field.value,
+        "moment_field_error_ppm_mm3": field.error,
+        "chi_equivalent_ppb": 1e3 * value / volume,
+    }
+
+
+def _centres(lesions: Lesions) -> dict[int, Array]:
+    from scipy.ndimage import center_of_mass
+
+    numbers = sorted(lesions.segments)
+    found = center_of_mass(lesions.numbers > 0, lesions.numbers, numbers)
+    return {n: np.asarray(c, dtype=float) for n, c in zip(numbers, found, strict=True)}
+
+
+def _trusted(maps: ReviewMaps) -> Where:
+    """Where the field is known and neither dephased nor wrapped wrong."""
+    inside = maps.brain if maps.brain is not None and maps.total_ppm is not None else maps.mask
+    if maps.noise_ppm is None:
+        return inside
+    known = inside & (maps.noise_ppm > 0)
+    limit = TRUSTED * float(np.median(maps.noise_ppm[known])) if known.any() else 0.0
+    return known & (maps.noise_ppm < limit)
 
 
 def _rim(channel: Channel, place: _Place, how: Measures) -> tuple[Contrast | None, Contrast | None]:
@@ -272,7 +323,19 @@ def _profile(channel: Channel, place: _Place, how: Measures) -> list[tuple[float
     return found
 
 
-def _flags(place: _Place, to_edge: Array, residual: NDArray[Any] | None, maps: ReviewMaps, how: Measures) -> list[str]:
+def _sure(row: Mapping[str, Any], by: str) -> bool:
+    value, error = (row.get(f"moment_{by}_{name}", np.nan) for name in ("ppm_mm3", "error_ppm_mm3"))
+    return bool(abs(value) > 3 * error)
+
+
+def _flags(
+    row: Mapping[str, Any],
+    place: _Place,
+    to_edge: Array,
+    residual: NDArray[Any] | None,
+    maps: ReviewMaps,
+    how: Measures,
+) -> list[str]:
     flags = []
     if not place.inside.any():
         return ["outside the mask"]
@@ -285,6 +348,9 @@ def _flags(place: _Place, to_edge: Array, residual: NDArray[Any] | None, maps: R
         flags.append("little normal tissue around")
     if place.own.sum() < 5:
         flags.append("tiny")
+    signs = [np.sign(row[f"moment_{by}_ppm_mm3"]) for by in ("map", "field") if _sure(row, by)]
+    if len(set(signs)) > 1:
+        flags.append("map and field disagree on the sign")
     if residual is not None:
         usual = float(np.median(np.abs(residual[maps.mask])))
         here = residual[place.box][place.inside]
@@ -314,31 +380,3 @@ def _least(distance: Array | None, place: _Place) -> float:
 
 def _robust_sd(values: NDArray[Any]) -> float:
     return 1.4826 * float(np.median(np.abs(values - np.median(values))))
-
-
-def describe() -> Mapping[str, tuple[str, str]]:
-    """Columns of the table: (what, unit), as BIDS wants them described. Those of maps stand for each map's."""
-    return _COLUMNS
-
-
-_COLUMNS: Mapping[str, tuple[str, str]] = {
-    "label": ("Number of the lesion in the label map", ""),
-    "segment": ("Label or segment of the input that the lesion is a piece of", ""),
-    "proposed": ("Whether the lesion is an automatic proposal", ""),
-    "voxels": ("Voxels of the lesion", ""),
-    "volume_mm3": ("Volume", "mm^3"),
-    "x": ("Centre, to the right", "mm"),
-    "y": ("Centre, to the front", "mm"),
-    "z": ("Centre, upwards", "mm"),
-    "elongation": ("Length over width, from the axes of inertia", ""),
-    "shell_voxels": ("Voxels of normal-appearing white matter that the lesion is compared with", ""),
-    "moment_ppm_mm3": ("Sum of χ above the surroundings times volume, over the lesion and 2 mm around it", "ppm mm^3"),
-    "moment_error_ppm_mm3": ("Its standard error", "ppm mm^3"),
-    "moment_field_ppm_mm3": ("The moment of the dipole that fits the field around the lesion", "ppm mm^3"),
-    "chi_peak_ppb": ("The tenth of the lesion that deviates most: its χ against the surroundings", "ppb"),
-    "distance_ventricle_mm": ("Distance to the nearest ventricle", "mm"),
-    "vein_share": ("Share of the lesion's voxels that are vein", ""),
-    "rim_contrast_ppb": ("χ_para (or χ) of the outer half against the core", "ppb"),
-    "rim_score": ("The same in units of its standard error", ""),
-    "flags": ("What to doubt", ""),
-}

@@ -31,7 +31,8 @@ def from_labels(labels: np.ndarray) -> Surroundings:
 def from_maps(maps: ReviewMaps, lesions: Where) -> Surroundings:
     """Told from χ, χ_dia and R2* alone, without anatomy: what a lesion's contrast is against, not a segmentation.
 
-    CSF decays slowly (R2* below 8 Hz); veins are beads and strings of high χ; white matter is what is left where the
+    CSF decays slowly (R2* below 8 Hz), ventricles are those of `findcsf` where it ran; veins are those of `findvessels`
+    and beads and strings of high χ; white matter is what is left where the
     smoothed χ_dia is high, or χ low where there is no χ_dia, by Otsu's threshold. Deep nuclei fall out with the veins
     and by their χ. Lesions count as nothing.
     """
@@ -42,30 +43,47 @@ def from_maps(maps: ReviewMaps, lesions: Where) -> Surroundings:
     voxel = np.array(maps.grid.voxel_size_mm)
     nothing = np.zeros(maps.grid.shape, dtype=bool)
     iron = maps.channels.get("chi_para") or maps.channels.get("chi")
-    veins = nothing
+    veins = nothing if maps.veins is None else maps.veins & ~lesions
     if iron is not None:
         high = np.where(inside, iron.values - np.median(iron.values[inside]), 0.0) > 80.0
-        veins = binary_dilation(high) & maps.mask & ~lesions
+        veins = veins | (binary_dilation(high) & maps.mask & ~lesions)
     csf = nothing
     if "r2star" in maps.channels:
         decay = maps.channels["r2star"].values
         csf = (gaussian_filter(np.where(maps.mask, decay, 20.0), 0.7 / voxel) < 8.0) & maps.mask & ~lesions
+    central = _ventricles(maps, csf)
+    csf = csf | (central & ~lesions)
     myelin = maps.channels.get("chi_dia")
     if myelin is None and "chi" not in maps.channels:
-        return Surroundings(inside & ~veins & ~csf, veins, _central(csf, maps.mask), "Tissue was not told apart.")
+        return Surroundings(inside & ~veins & ~csf, veins, central, "Tissue was not told apart.")
     signal = myelin.values if myelin is not None else -maps.channels["chi"].values
     free = inside & ~veins & ~csf
     weight = gaussian_filter(free.astype(np.float32), 1.0 / voxel)
     smooth = gaussian_filter(np.where(free, signal, 0.0).astype(np.float32), 1.0 / voxel) / np.maximum(weight, 1e-3)
     if not free.any():
-        return Surroundings(nothing, veins, _central(csf, maps.mask), "No normal tissue was found.")
+        return Surroundings(nothing, veins, central, "No normal tissue was found.")
     low, high_end = np.percentile(smooth[free], (1, 99))
     sample = np.clip(smooth[free], low, high_end)
     white = free & (smooth > threshold_otsu(sample)) if high_end > low else free
     white &= binary_erosion(maps.mask, iterations=2)
     by = "χ_dia" if myelin is not None else "χ"
     remark = f"No segmentation was given: normal-appearing white matter was told from {by}, χ and R2*."
-    return Surroundings(white, veins, _central(csf, maps.mask), remark)
+    return Surroundings(white, veins, central, remark)
+
+
+def _ventricles(maps: ReviewMaps, csf: Where) -> Where:
+    """Those of the run, else told from R2* as `findcsf` does, else the fluid that lies deep."""
+    if maps.ventricles is not None and maps.ventricles.any():
+        return maps.ventricles
+    if "r2star" in maps.channels:
+        from .._lazy import torch
+        from ..separation.findcsf import ventricles
+
+        decay, inside = (torch.from_numpy(v) for v in (maps.channels["r2star"].values, maps.mask))
+        found: Where = ventricles(decay, inside, maps.grid.voxel_size_mm).numpy()
+        if found.any():
+            return found
+    return _central(csf, maps.mask)
 
 
 def _central(csf: Where, brain: Where) -> Where:

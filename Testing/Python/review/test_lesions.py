@@ -80,8 +80,15 @@ def test_candidates_are_compact_and_of_either_sign():
     assert found.numbers[32, 25, 22] == 2
     assert any("no findings" in remark for remark in found.remarks)
     r2star = np.full(grid.shape, 20.0)
+    # A bleed decays fast or is dark; a calcification need not, its sign is enough.
+    kept = propose(chi, mask, grid, r2star).numbers
+    assert (kept.max(), kept[32, 25, 22]) == (1, 1)
     r2star[blob((20, 25, 30), 2, grid)] = 90.0
-    assert propose(chi, mask, grid, r2star).numbers.max() == 1
+    assert propose(chi, mask, grid, r2star).numbers.max() == 2
+    dark = np.where(chi > 0.5, 10.0, 100.0)
+    assert propose(chi, mask, grid, np.full(grid.shape, 20.0), dark).numbers.max() == 2
+    # Each grows to half of its own peak, however strong its neighbour is.
+    assert (found.numbers == 1).sum() == blob((20, 25, 30), 2, grid).sum()
 
 
 def test_shapes():

@@ -112,11 +112,14 @@ def test_moments_of_map_and_field(done):
     for label in (5, 6):
         _, radius, p, d, *_ = LESIONS[label]
         counted = 1e-3 * (p - d + 12) * ball(LESIONS[label][0], radius).sum() * 1.2
-        assert row(done, label)["moment_ppm_mm3"] == pytest.approx(counted, rel=0.05)
-        assert row(done, label)["moment_field_ppm_mm3"] == pytest.approx(
-            1e-3 * (p - d + 12) * 4 / 3 * np.pi * radius**3, rel=0.15
-        )
-        assert row(done, label)["moment_error_ppm_mm3"] < 0.05 * abs(counted)
+        found = row(done, label)
+        assert found["moment_map_ppm_mm3"] == pytest.approx(counted, rel=0.05)
+        assert found["moment_map_error_ppm_mm3"] < 0.05 * abs(counted)
+        exact = 1e-3 * (p - d + 12) * 4 / 3 * np.pi * radius**3
+        assert found["moment_field_ppm_mm3"] == pytest.approx(exact, rel=0.05)
+        # The field is that of the ball itself, which the drawn voxels fill only in part.
+        assert (found["moment_by"], found["moment_ppm_mm3"]) == ("field", found["moment_field_ppm_mm3"])
+    assert row(done, 1)["moment_by"] == "map"
 
 
 def test_only_the_rim_has_a_rim(done):
