@@ -13,6 +13,7 @@ import pkgutil
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from .data import Artifact
@@ -96,8 +97,7 @@ class Stage:
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """The declared options, in the order of declaration."""
-        hints = get_type_hints(cls)
-        return tuple(_describe(item, hints[item.name]) for item in fields(cls) if "text" in item.metadata)  # type: ignore[arg-type]
+        return _options(cls)
 
     @classmethod
     def needs(cls) -> dict[str, type[Artifact]]:
@@ -173,6 +173,13 @@ def find_stage(name: str) -> type[Stage]:
 def stage_from_json(described: Mapping[str, Any]) -> Stage:
     """The inverse of `Stage.to_json`; options left out keep their defaults."""
     return find_stage(described["stage"]).with_options(described.get("options", {}))
+
+
+@cache
+def _options(cls: type[Stage]) -> tuple[Option, ...]:
+    """Read once: evaluating annotations takes milliseconds, and forms ask for them at every click."""
+    hints = get_type_hints(cls)
+    return tuple(_describe(item, hints[item.name]) for item in fields(cls) if "text" in item.metadata)  # type: ignore[arg-type]
 
 
 def _describe(item: Any, hint: Any) -> Option:

@@ -46,11 +46,11 @@ class LesionPanel(ChildPanel):
         )
         self._maps = maps
         self._table: LesionTable | None = None
-        self._shown: Any = None
         self._rows: dict[int, int] = {}
         self._observed: list[tuple[Any, int]] = []
         self._columns: list[str] = []
-        self._filter_shown: tuple[str, str] | None = None
+        self._hidden: set[int] = set()
+        self._filter_shown: tuple[str, str, bool] | None = None
         self._report = ""
         self._quiet = False
         self.combos = {
@@ -93,12 +93,10 @@ class LesionPanel(ChildPanel):
         reason = "" if channels(self._maps()) else "Choose maps to measure in first (Review), or reconstruct some."
         self.show_controls(reason, "Measure and class every lesion on the maps under review, in the background.")
         table = self._chosen()
-        signature = None if table is None else (table.node.GetID(), self.parameters.blinded)
-        if signature != self._shown:
-            self._shown = signature
+        if table is not self._table:
             self._take(table)
         elif self._filter_shown != self._filter:
-            self._apply_filter()
+            self._blind()
 
     @guarded
     def measure(self, *_: Any) -> None:
@@ -176,7 +174,6 @@ class LesionPanel(ChildPanel):
     @guarded
     def scene_loaded(self) -> None:
         """A scene has come in, perhaps with a review that was begun."""
-        self._shown = None
         self.refresh()
         if self._active():
             self.choose(self._active())
@@ -184,7 +181,6 @@ class LesionPanel(ChildPanel):
     def scene_closes(self) -> None:
         """The table is about to go."""
         super().scene_closes()
-        self._shown = None
         self._take(None)
 
     def cleanup(self) -> None:
@@ -193,14 +189,15 @@ class LesionPanel(ChildPanel):
         self._observe(None)
 
     @property
-    def _filter(self) -> tuple[str, str]:
-        return self.parameters.lesionFilter, str(self.ui.lesionSearchEdit.property("text"))
+    def _filter(self) -> tuple[str, str, bool]:
+        words = str(self.ui.lesionSearchEdit.property("text"))
+        return self.parameters.lesionFilter, words, bool(self.parameters.blinded)
 
     def _chosen(self) -> LesionTable | None:
         node = self.parameters.lesionTable
         if node is None:
             return None
-        if self._table is not None and self._table.node is node:
+        if self._table is not None and self._table.node is node and self._table.current:
             return self._table
         try:
             return LesionTable(node)
@@ -228,16 +225,22 @@ class LesionPanel(ChildPanel):
         for row, label in enumerate(labels):
             for index, column in enumerate(self._columns):
                 widget.setItem(row, index, item_of(table, label, column))
-        for index, column in enumerate(self._columns):
-            widget.setColumnHidden(index, column.startswith("class_") and bool(self.parameters.blinded))
         widget.resizeColumnsToContents()
         widget.setSortingEnabled(True)
         widget.blockSignals(blocked)
+        self._rows = {}
+        self._blind()
+        if table is not None and self._active():
+            self._select_row(self._active())
+
+    def _blind(self) -> None:
+        """Hide what must not be seen, and what the filter leaves out."""
+        blinded = self.parameters is not None and bool(self.parameters.blinded)
+        for index, column in enumerate(self._columns):
+            self.ui.lesionTableWidget.setColumnHidden(index, column.startswith("class_") and blinded)
         self._apply_filter()
-        if table is not None:
+        if self._table is not None:
             self._show_lesion(self._active())
-            if self._active():
-                self._select_row(self._active())
 
     def _observe(self, table: LesionTable | None) -> None:
         for node, tag in self._observed:
@@ -275,44 +278,48 @@ class LesionPanel(ChildPanel):
     def _row_of(self, label: int) -> int:
         """Rows move when the table is sorted: where this one was last is looked at first."""
         widget = self.ui.lesionTableWidget
-        row = self._rows.get(label, -1)
-        item = widget.item(row, 0) if row >= 0 else None
+        item = widget.item(self._rows.get(label, -1), 0)
         if item is None or int(item.data(qt.Qt.DisplayRole)) != label:
-            count = len(self._table.labels) if self._table is not None else 0
-            self._rows = {int(widget.item(r, 0).data(qt.Qt.DisplayRole)): r for r in range(count)}
+            self._rows = {shown: row for row, shown in enumerate(self._order())}
         return self._rows[label]
 
+    def _order(self) -> list[int]:
+        """The lesions of all rows, from the top."""
+        item, role = self.ui.lesionTableWidget.item, qt.Qt.DisplayRole
+        return [int(item(row, 0).data(role)) for row in range(len(self._table.labels) if self._table else 0)]
+
     def _visible(self) -> list[int]:
-        widget = self.ui.lesionTableWidget
-        count = len(self._table.labels) if self._table is not None else 0
-        rows = [row for row in range(count) if not widget.isRowHidden(row)]
-        return [int(widget.item(row, 0).data(qt.Qt.DisplayRole)) for row in rows]
+        """Those of them that the filter shows."""
+        return [label for label in self._order() if label not in self._hidden]
 
     @guarded
     def _search(self, *_: Any) -> None:
         self._apply_filter()
 
     def _apply_filter(self) -> None:
+        self._hidden = set()
         self._filter_shown = self._filter if self.parameters is not None else None
-        if self._table is None or self.parameters is None:
+        if self._table is None or self._filter_shown is None:
             return
-        which, words = self._filter
+        which, words, blinded = self._filter_shown
         wanted = words.lower().split()
-        for label in self._table.labels:
-            shown = passes(self._table, label, which, self.parameters.blinded)
+        columns = [*(c for c in self._columns if not (blinded and c.startswith("class_"))), "flags"]
+        hide = self.ui.lesionTableWidget.setRowHidden
+        for row, label in enumerate(self._order()):
+            shown = passes(self._table, label, which, blinded)
             if shown and wanted:
-                columns = [c for c in self._columns if not (self.parameters.blinded and c.startswith("class_"))]
-                text = " ".join(self._table.text(label, column) for column in (*columns, "flags")).lower()
+                text = " ".join(self._table.text(label, column) for column in columns).lower()
                 shown = all(word in text for word in wanted)
-            self.ui.lesionTableWidget.setRowHidden(self._row_of(label), not shown)
+            if not shown:
+                self._hidden.add(label)
+            hide(row, not shown)
         self._show_progress()
 
     def _show_progress(self) -> None:
         labels = self._table.labels if self._table is not None else []
         read = sum(self._table.is_read(label) for label in labels) if self._table is not None else 0
-        shown = len(self._visible())
-        text = f"{read} of {len(labels)} read" + (f"; {shown} shown" if shown != len(labels) else "")
-        self.ui.lesionProgressLabel.setText(text)
+        shown = f"; {len(labels) - len(self._hidden)} shown" if self._hidden else ""
+        self.ui.lesionProgressLabel.setText(f"{read} of {len(labels)} read{shown}")
 
     def _show_lesion(self, label: int) -> None:
         """The reader's row, the numbers, and the row of the table of one lesion."""

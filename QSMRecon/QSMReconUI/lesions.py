@@ -48,8 +48,16 @@ class LesionTable:
         if not {"label", "x", "y", "z"} <= set(names):
             raise ValueError(f"{node.GetName()} is not a table of lesions.")
         self.columns = names
-        labels = (self._cell(row, "label") for row in range(self._table.GetNumberOfRows()))
-        self._rows = {int(float(text)): row for row, text in enumerate(labels) if text not in NOTHING}
+        self.readable = [column for column in READINGS if computed(column) in names]
+        """The reader's columns that stand beside classes that were computed."""
+        self._texts: dict[str, list[str]] = {}
+        self._rows = {int(float(text)): row for row, text in enumerate(self._column("label")) if text not in NOTHING}
+        self._stamp = self._table.GetMTime()
+
+    @property
+    def current(self) -> bool:
+        """Whether nobody else has written into the table since."""
+        return bool(self.node.GetTable() is self._table and self._stamp == self._table.GetMTime())
 
     @property
     def labels(self) -> list[int]:
@@ -58,9 +66,9 @@ class LesionTable:
 
     def text(self, label: int, column: str) -> str:
         """A cell; "" where nothing is in it."""
-        if column not in self.columns:
+        if column not in self._texts and column not in self.columns:
             return ""
-        text = self._cell(self._rows[label], column)
+        text = self._column(column)[self._rows[label]]
         return "" if text in NOTHING else text
 
     def number(self, label: int, column: str) -> float:
@@ -74,11 +82,6 @@ class LesionTable:
         """The middle of a lesion, RAS."""
         return self.number(label, "x"), self.number(label, "y"), self.number(label, "z")
 
-    @property
-    def readable(self) -> list[str]:
-        """The reader's columns that stand beside classes that were computed."""
-        return [column for column in READINGS if computed(column) in self.columns]
-
     def set_reading(self, label: int, column: str, text: str) -> None:
         """Write what the reader says."""
         text = " ".join(text.replace('"', "'").split())  # The files of Slicer's tables have no quotation marks.
@@ -87,7 +90,9 @@ class LesionTable:
             self.columns.append(column)
         if self.text(label, column) != text:
             self._table.GetColumnByName(column).SetValue(self._rows[label], text)
+            self._texts.pop(column, None)
             self._table.Modified()
+            self._stamp = self._table.GetMTime()
             self.node.Modified()
 
     def is_read(self, label: int) -> bool:
@@ -168,8 +173,11 @@ class LesionTable:
             self.node.SetNodeReferenceID(OUTLINE, node.GetID())
         return node
 
-    def _cell(self, row: int, column: str) -> str:
-        return str(self._table.GetValueByName(row, column).ToString()).strip()
+    def _column(self, name: str) -> list[str]:
+        if name not in self._texts:
+            rows = range(self._table.GetNumberOfRows())
+            self._texts[name] = [str(self._table.GetValueByName(row, name).ToString()).strip() for row in rows]
+        return self._texts[name]
 
 
 def make_table(scene: Any, name: str, file: Path, numbers_kji: np.ndarray, like: Any) -> LesionTable:

@@ -20,6 +20,7 @@ class PipelinePanel(Panel):
 
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
+        self._shown: tuple[str, str] | None = None
         self._problem = ""
         self._fill()
         combo = self.ui.pipelineComboBox
@@ -50,7 +51,10 @@ class PipelinePanel(Panel):
 
     @guarded
     def refresh(self) -> None:
-        """Show the recipe."""
+        """Show the recipe, if it is another one."""
+        chosen = (self.parameters.pipeline, self.parameters.recipe)
+        if chosen == self._shown:
+            return
         self._problem = "The pipelines cannot be read."
         recipe = self.recipe()
         self.form.show(recipe)
@@ -66,6 +70,7 @@ class PipelinePanel(Panel):
             self._problem = str(error)
         show_sentence(self.ui.optionErrorLabel, self._problem, "error")
         self.ui.resetButton.setEnabled(recipe.changed)
+        self._shown = chosen
 
     @guarded
     def _fill(self) -> None:

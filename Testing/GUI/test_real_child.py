@@ -169,6 +169,36 @@ def test_a_child_killed_at_any_moment_leaves_a_working_module(in_scene: Any, mom
     assert temporary(in_scene) == []
 
 
+def test_lesions_are_measured_read_and_exported(real_widget: Any, head: Path, tmp_path: Path) -> None:
+    from QSMReconUI.exchange import _segmentation, load_results, read_nifti
+
+    anat = next((head / "derivatives" / "truth").rglob("*desc-para_Chimap.nii.gz")).parent
+    files = [path for path in sorted(anat.glob("*Chimap.nii.gz")) if "lesion" not in path.name]
+    loaded = load_results(slicer.mrmlScene, files, "sub-phantom").maps
+    parameters = real_widget.logic.getParameterNode()
+    parameters.chi, parameters.para = loaded["Chimap"], loaded["desc-para_Chimap"]
+    voxels, affine = read_nifti(files[0])
+    k, j, i = (n // 2 for n in voxels.shape)
+    drawn = np.zeros(voxels.shape, np.uint8)
+    drawn[k : k + 3, j + 6 : j + 8, i + 8 : i + 10] = drawn[k : k + 2, j - 8 : j - 6, i - 9 : i - 7] = 1
+    parameters.lesions = _segmentation(slicer.mrmlScene, "two", drawn, affine, None)
+    pump(0.05)
+    real_widget.ui.measureButton.click()
+    wait(real_widget, lambda: not real_widget.window.lesions.running)
+    assert "2 lesions were measured" in real_widget.ui.measureLabel.text, real_widget.ui.measureLabel.text
+    panel = real_widget.window.lesions
+    panel.step(1)
+    panel.say("reader_para", "rim")
+    panel.export(tmp_path / "Läsionen ü" / "mine.tsv")
+    wait(real_widget, lambda: not panel.running)
+    assert "Written" in real_widget.ui.measureLabel.text, real_widget.ui.measureLabel.text
+    table = (tmp_path / "Läsionen ü" / "mine.tsv").read_text("utf-8")
+    assert "reader_para" in table
+    assert "\trim\n" in table or "\trim\t" in table
+    assert "reader, χ_para: rim" in (tmp_path / "Läsionen ü" / "mine.html").read_text("utf-8")
+    assert temporary(real_widget) == []
+
+
 def test_cancel_leaves_nothing(in_scene: Any) -> None:
     in_scene.ui.runButton.click()
     wait(in_scene, lambda: in_scene.ui.progressBar.maximum == 1000)
