@@ -15,6 +15,7 @@ from QSMReconLib.errors import InputError
 from QSMReconLib.io.scan import Finding
 
 from .files import FileScan, scans_in
+from .memory import need_bytes
 from .panel import Panel, Shared, as_list, guarded
 from .reconstruction import Reconstruction, Request
 from .scan import (
@@ -47,6 +48,7 @@ class InputPanel(Panel):
         self._read: Any = None
         self._file_rows: list[Echo] = []
         self._shown: Any = None
+        self._need: tuple[Any, int | None] = ([], None)
         self._findings: list[Finding] = []
         self._examined: tuple[Any, list[Finding]] = (None, [])
         self._examination: Reconstruction | None = None
@@ -121,6 +123,17 @@ class InputPanel(Panel):
     def obstacle(self) -> str:
         """The first error among the findings."""
         return next((finding.text for finding in self._findings if finding.level == "error"), "")
+
+    def need_bytes(self) -> int | None:
+        """The memory that the scan is predicted to take; None without one."""
+        try:
+            found = self.rows() if self.parameters is not None else []
+        except InputError:
+            return None
+        signature = [(echo.key, echo.part, echo.count) for echo in found]
+        if self._need[0] != signature:
+            self._need = (signature, need_bytes(found))
+        return self._need[1]
 
     @guarded
     def refresh(self) -> None:

@@ -140,6 +140,14 @@ def fit(slice_logics: Sequence[Any], focus: Any) -> None:
             node.JumpSliceByOffsetting(*centre)
 
 
+def add_rulers(scene: Any) -> None:
+    """A ruler in every view of the layout; who turns one off keeps it so until the layout is asked for again."""
+    for name in (*OVERLAY_VIEWS, CHI_VIEW, R2STAR_VIEW):
+        view = slice_node(scene, name)
+        if view is not None:
+            view.SetRulerType(view.RulerTypeThin)
+
+
 def slice_node(scene: Any, name: str) -> Any:
     """The slice view called `name`, or None."""
     return scene.GetSingletonNode(name, "vtkMRMLSliceNode")

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 
 from .panel import Panel, Shared, guarded
-from .review import LAYOUT, LAYOUT_XML, Look, Maps, fit, newest_maps, remove_legends, restyle, show
+from .review import LAYOUT, LAYOUT_XML, Look, Maps, add_rulers, fit, newest_maps, remove_legends, restyle, show
 
 ROLES = ("base", "para", "dia", "chi", "r2star")
 
@@ -71,6 +71,7 @@ class ReviewPanel(Panel):
         if not layouts.IsLayoutDescription(LAYOUT):
             layouts.AddLayoutDescription(LAYOUT, LAYOUT_XML)
         manager.setLayout(LAYOUT)
+        add_rulers(slicer.mrmlScene)
         maps, look = self.maps(), self.look()
         self._shown = (maps, look)
         self.parameters.reviewing = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ POLL_MS = 200
 class SetupPanel(Panel):
     """The list of packages, the device, and the two buttons that install."""
 
-    def __init__(self, shared: Shared, requirements: Path) -> None:
+    def __init__(self, shared: Shared, requirements: Path, need: Callable[[], int | None] = lambda: None) -> None:
+        """`need()` predicts the memory that the scan at hand takes, in bytes; None without one."""
         super().__init__(shared)
+        self._need = need
+        self._free: int | None = None
         self._requirements = requirements
         self._packages: list[Package] = []
         self._device = ""
@@ -59,7 +63,8 @@ class SetupPanel(Panel):
         self.ui.setupCollapsible.setProperty("text", "Set-up: ready" if ready else "Set-up: something is missing")
         lines = [_line(package) for package in self._packages]
         self.ui.packagesLabel.setText("<br>".join(lines))
-        self.ui.deviceLabel.setText(self._device or "Press Check to see on what PyTorch will run.")
+        words = self._device or "Press Check to see on what PyTorch will run."
+        show_sentence(self.ui.deviceLabel, f"{words}\n{self._prediction()}".strip())
         self.ui.installButton.setEnabled(not ready)
         self.ui.installOfflineButton.setEnabled(not ready)
         self.ui.deviceButton.setEnabled(self._packages[0].fits and self._probe is None)
@@ -74,6 +79,14 @@ class SetupPanel(Panel):
         self._device = "Asking PyTorch …"
         self._timer.start()
         self.shared.changed()
+
+    def _prediction(self) -> str:
+        need = self._need()
+        if need is None:
+            return ""
+        short = self._free is not None and self._free < need
+        more = ", more than is free: close other programs, or crop the volumes" if short else ""
+        return f"This scan will take about {need / 2**30:.1f} GB{more}."
 
     def cleanup(self) -> None:
         """The window goes away."""
@@ -90,7 +103,7 @@ class SetupPanel(Panel):
             self.shared.log(outcome.details)
             self._device = "PyTorch could not be started: see the log. Restarting Slicer helps after an installation."
         else:
-            self._device = describe(found)
+            self._device, self._free = describe(found), found.get("free")
             self.shared.log(json.dumps(found))
         self.shared.changed()
 

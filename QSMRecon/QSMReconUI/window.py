@@ -31,8 +31,8 @@ class Window:
         self.ui = ui
         ui.logText.setMaximumBlockCount(LOG_LINES)
         self.shared = Shared(ui, logic, self.log, self.refresh_soon)
-        self.setup = SetupPanel(self.shared, resources / "requirements.txt")
         self.input = InputPanel(self.shared)
+        self.setup = SetupPanel(self.shared, resources / "requirements.txt", self.input.need_bytes)
         self.pipeline = PipelinePanel(self.shared)
         self.run = RunPanel(self.shared, self._request, self._loaded)
         self.review = ReviewPanel(self.shared)

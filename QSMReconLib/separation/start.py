@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
-
-from ..networks.unrolled import noise_level
+from .._lazy import torch
 from ..physics.dipole import Dipole
 from .chiseparation import LEAST_FIELD_NOISE_PPM, LEAST_SUM_NOISE_PPM
 from .joint import joint_separation
@@ -28,6 +26,8 @@ def first_separation(
 
     `weight` is σ_best/σ of the field, 0 outside the mask. The noise of both is that of their finest differences.
     """
+    from ..networks.unrolled import noise_level  # Which needs PyTorch at once; listing the stages must not.
+
     mask = weight > 0
     volumes = field_ppm[None, None], sum_ppm[None, None]
     field_noise = max(float(noise_level(volumes[0], weight[None, None])), LEAST_FIELD_NOISE_PPM)

@@ -1,8 +1,9 @@
 """The pictures of the documentation, drawn without the desktop application:
 
-    python Testing/GUI/screenshots.py BIDS_FOLDER DERIVATIVES/sub-…/anat -o Resources/Screenshots
+    python Testing/GUI/screenshots.py BIDS_FOLDER DERIVATIVES/sub-…/anat LESIONS.tsv NUMBERED.nii.gz
 
-`BIDS_FOLDER` holds one scan; the second folder its maps (χ, χ_para, χ_dia, R2*).
+`BIDS_FOLDER` holds one scan; the second folder its maps (χ, χ_para, χ_dia, R2*). The last two are what
+`qsmrecon lesions … -o LESIONS.tsv --numbered NUMBERED.nii.gz` has made of them.
 """
 
 from __future__ import annotations
@@ -54,11 +55,45 @@ def panel(widget: Any) -> Image.Image:
         return Image.open(file).convert("RGB")
 
 
+def lesions(widget: Any, views: dict[str, Any], table: Path, numbered: Path) -> Image.Image:
+    """The lesion panel while lesions are read, beside the views on one with a rim."""
+    import slicer
+
+    from QSMReconUI.exchange import read_nifti
+    from QSMReconUI.lesions import make_table
+
+    parameters = widget.logic.getParameterNode()
+    made = make_table(slicer.mrmlScene, "lesions", table, read_nifti(numbered)[0].astype(np.int16), parameters.chi)
+    parameters.lesionTable = made.node
+    application.pump(0.2)
+    reading = widget.window.lesions
+    for _ in range(3):
+        reading.step(1)
+        reading.agree()
+    rim = next(label for label in made.labels if made.text(label, "class_para") == "rim")
+    reading.choose(rim)
+    reading.say("reader_para", "rim")
+    made.set_reading(rim, "reader_comment", "thin rim, open to the front")
+    reading.choose(rim)
+    application.pump(0.2)
+    for name in ("setup", "scan", "reconstruction", "review"):
+        getattr(widget.ui, f"{name}Collapsible").setProperty("collapsed", True)
+    side = panel(widget)
+    layout = compose(views)
+    height = max(side.height, layout.height)
+    picture = Image.new("RGB", (side.width + layout.width, height), "black")
+    picture.paste(side, (0, 0))
+    picture.paste(layout, (side.width, 0))
+    return picture
+
+
 def main() -> None:
     """Draw and save."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("scan", type=Path)
     arguments.add_argument("maps", type=Path)
+    arguments.add_argument("lesions", type=Path)
+    arguments.add_argument("numbered", type=Path)
     arguments.add_argument("-o", "--output", type=Path, default=ROOT / "Resources" / "Screenshots")
     given = arguments.parse_args()
     application.install()
@@ -79,6 +114,8 @@ def main() -> None:
         panel(widget).save(given.output / "module.png", optimize=True)
         widget.ui.advancedCollapsible.setProperty("collapsed", False)
         panel(widget).save(given.output / "advanced.png", optimize=True)
+        widget.ui.advancedCollapsible.setProperty("collapsed", True)
+        lesions(widget, views, given.lesions, given.numbered).save(given.output / "lesions.png", optimize=True)
         for view in views.values():
             view.close()
         widget.cleanup()

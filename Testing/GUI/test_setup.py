@@ -166,7 +166,7 @@ def test_the_device_is_asked_in_a_child(ready: Any, children: list[Any]) -> None
     children[-1].say(event="machine", torch="2.6", device="cuda:0", name="RTX", free=6 * 2**30, total=8 * 2**30)
     children[-1].end(0)
     assert pump(2, until=lambda: "RTX" in ready.ui.deviceLabel.text)
-    assert ready.ui.deviceLabel.text == "Runs on RTX, 6.0 of 8.0 GB free. PyTorch 2.6."
+    assert ready.ui.deviceLabel.text.startswith("Runs on RTX, 6.0 of 8.0 GB free. PyTorch 2.6.")
     assert not children[-1].folder.exists()
 
 
@@ -183,3 +183,18 @@ def test_a_computer_without_a_gpu_says_what_that_means() -> None:
     assert (
         describe(found) == "No GPU was found: everything runs on the CPU (8 cores), 4.0 of 16.0 GB free. PyTorch 2.6."
     )
+
+
+def test_the_need_of_a_scan_is_predicted(ready: Any, children: list[Any]) -> None:
+    from QSMReconUI.memory import need_bytes
+
+    rows = ready.window.input.rows()
+    voxels = 17 * 31 * 29
+    assert need_bytes(rows) == 600_000_000 + voxels * (4 * 2 * 6 + 170)
+    assert need_bytes([]) is None
+    assert "This scan will take about 0.6 GB." in ready.ui.deviceLabel.text
+    ready.ui.deviceButton.click()
+    child = children[-1]
+    child.say(event="machine", torch="2.9", device="cpu", name="CPU", cores=2, free=10_000_000, total=20_000_000)
+    child.end(0)
+    assert pump(2, until=lambda: "more than is free" in ready.ui.deviceLabel.text), ready.ui.deviceLabel.text

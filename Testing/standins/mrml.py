@@ -100,7 +100,11 @@ class View:
         self.renderer.AddViewProp(self.actor)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         factory.SetMRMLApplicationLogic(scene.application)
-        for name in ("vtkMRMLColorLegendDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D"):
+        for name in (
+            "vtkMRMLColorLegendDisplayableManager",
+            "vtkMRMLSegmentationsDisplayableManager2D",
+            "vtkMRMLRulerDisplayableManager",
+        ):
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
         self.group = factory.InstantiateDisplayableManagers(self.renderer)
