@@ -24,8 +24,11 @@ from torch.nn import functional
 from ..physics.fourier import Spectrum
 from .unrolled import Apply, silent, whole
 
-CORNERS = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (-1, -1, -1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))
-"""Of the range of voxel sizes. The first four are a tetrahedron: weights on them can follow every edge's length."""
+ANCHORS = ((-2 / 3, -2 / 3, 4 / 3), (2 / 3, 2 / 3, -4 / 3), (1.0, -1.0, 0.0), (-1.0, 1.0, 0.0))
+"""Places in the range of voxel sizes: the thickest and the thinnest slices, and the voxels longest along either axis.
+
+Between them the dipole differs most: it follows from the ratios of the edges, not from the size of the whole.
+"""
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,8 @@ class WeightPredictedConv3d(nn.Module):
     """A convolution, transposed or not, with the shape of `conv`, whose kernel and bias follow from a code (3,).
 
     It begins as `conv` for every code, with kernels Bₖ of a tenth of its size between which the coefficients choose:
-    aₖ sets out from a smooth share that the corner k of the range has in a voxel size, less 1/K, so that from the first
-    step each Bₖ learns from its own part of the range, and B₀ from all. More kernels than corners have no such start.
+    aₖ sets out from a smooth share that anchor k of the range has in a voxel size, less 1/K, so that from the first
+    step each Bₖ learns from its own part of the range, and B₀ from all. More kernels than anchors have no such start.
     """
 
     def __init__(self, conv: nn.Conv3d | nn.ConvTranspose3d, basis: int, hidden: int) -> None:
@@ -77,8 +80,8 @@ class WeightPredictedConv3d(nn.Module):
         outputs = conv.out_channels
         self.code = nn.Sequential(nn.Linear(3, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
         self.coefficients = nn.Linear(hidden, basis) if basis else None
-        corners = torch.tensor(CORNERS[:basis] if basis <= len(CORNERS) else (), dtype=torch.float32).reshape(-1, 3)
-        self.register_buffer("corners", corners, persistent=False)
+        anchors = torch.tensor(ANCHORS[:basis] if basis <= len(ANCHORS) else (), dtype=torch.float32).reshape(-1, 3)
+        self.register_buffer("anchors", anchors, persistent=False)
         self.kernel_of = nn.Linear(basis or hidden, conv.weight.numel())
         self.bias_of = nn.Linear(basis or hidden, outputs)
         self.kernel: torch.Tensor | None = None
@@ -98,7 +101,7 @@ class WeightPredictedConv3d(nn.Module):
         if self.coefficients is None:
             return hidden
         found = self.coefficients(hidden)
-        known = self.get_buffer("corners")
+        known = self.get_buffer("anchors")
         shares = torch.softmax(-(code - known).square().sum(-1) / 2, 0) - 1 / max(len(known), 1)
         return found + functional.pad(shares, (0, found.numel() - shares.numel()))
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from QSMReconLib.networks.registry import build
-from QSMReconLib.networks.weightpredicted import CORNERS, PredictionConfig, WeightPredicted, WeightPredictedConv3d
+from QSMReconLib.networks.weightpredicted import ANCHORS, PredictionConfig, WeightPredicted, WeightPredictedConv3d
 from QSMReconLib.physics.dipole import dipole_kernel
 from QSMReconLib.physics.fourier import Spectrum
 
@@ -159,9 +159,9 @@ def test_the_code_is_the_place_in_the_range_and_an_ablation_never_leaves_its_mid
         assert torch.equal(network.at(SIZE)(*case)[-1], network.at(OTHER)(*case)[-1])
 
 
-def test_from_the_first_step_each_kernel_learns_from_its_own_corner_of_the_range() -> None:
+def test_from_the_first_step_each_kernel_learns_from_its_own_part_of_the_range() -> None:
     conv = _conv(4, 16)
-    one, other = torch.tensor(CORNERS[0]).float(), torch.tensor(CORNERS[1]).float()
+    one, other = torch.tensor(ANCHORS[0]), torch.tensor(ANCHORS[1])
     gradients = []
     for code in (one, other):
         conv.zero_grad()
