@@ -12,10 +12,10 @@ from types import FrameType
 
 from .. import __version__
 from ..errors import Cancelled, QsmReconError
-from . import agreement, demo, doctor, evaluate, lesions, lists, run, simulate, stage, train
+from . import agreement, cosmos, demo, doctor, evaluate, lesions, lists, run, simulate, stage, train
 from .console import say_error
 
-COMMANDS = (run, stage, lists, doctor, demo, simulate, evaluate, lesions, agreement, train)
+COMMANDS = (run, stage, cosmos, lists, doctor, demo, simulate, evaluate, lesions, agreement, train)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ from ..separation.findcsf import ventricles
 from ..solvers.admm import in_corner
 from ..solvers.cg import conjugate_gradients
 from ..stage import Stage, option
+from .automatic import WAYS, automatic
 from .closedform import closed_form_l2
 from .morphology import flat_places
 from .problem import Problem, phase_per_ppm
@@ -205,6 +206,7 @@ class Medi(Stage):
     iterations: int = option(10, "Steps of Gauss and Newton at most", ge=1, le=100)
     cg_tolerance: float = option(0.01, "Residual that is small enough within a step", ge=1e-6, le=0.5)
     cg_iterations: int = option(100, "Conjugate gradients within a step at most", ge=1, le=1000)
+    automatic: str = option("off", "Choose λ from the data: corner of the L-curve, or misfit as noise", choices=WAYS)
 
     def apply(
         self,
@@ -219,17 +221,27 @@ class Medi(Stage):
             local = self._shrunk(local, runtime)
         problem = Problem.of(local, noise)
         fluid = self._fluid(problem, csf, r2star, runtime)
-        chi = problem.chi_map(
-            medi(
-                self._cost(problem, gre, fluid),
+        cost = self._cost(problem, gre, fluid)
+
+        def solve(regularisation: float, start: torch.Tensor | None, progress: Callable[[float], None]) -> torch.Tensor:
+            return medi(
+                replace(cost, data_weight=1 / (2 * cost.radians_per_ppm * regularisation)),
                 self.merit,
                 self.tolerance,
                 self.iterations,
                 self.cg_tolerance,
                 self.cg_iterations,
-                progress=runtime.progress,
+                start,
+                progress,
             )
-        )
+
+        # Divided by 2λs² the cost has the weight 1/(2λs) on edges, as total variation has its λ.
+        scale = 1 / (2 * cost.radians_per_ppm)
+        if self.automatic == "off":
+            found = solve(scale / self.data_weight, None, runtime.progress)
+        else:
+            found = automatic(self.automatic, problem, solve, noise, runtime, named=lambda weight: scale / weight)
+        chi = problem.chi_map(found)
         if fluid is None:
             return chi
         inside = chi.mask > 0

@@ -11,6 +11,7 @@ from ..runtime import Runtime
 from ..solvers.admm import FieldTerm, KnownField, MeasuredField, invert
 from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
+from .automatic import WAYS, automatic
 from .fidelity import quadratic
 from .problem import Problem
 
@@ -66,17 +67,24 @@ class Tv(Stage):
     rho: float = option(0.02, "Penalty of the splitting: changes the speed, hardly the result", ge=1e-5, le=10)
     tolerance: float = option(0.01, "Stop when χ changes by less than this fraction", ge=1e-6, le=0.5)
     iterations: int = option(100, "Iterations at most", ge=1, le=2000)
+    automatic: str = option("off", "Choose λ from the data: corner of the L-curve, or misfit as noise", choices=WAYS)
 
     def apply(self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
         problem = Problem.of(local, noise)
-        chi = tv(
-            problem.field_ppm,
-            problem.dipole,
-            self.regularisation,
-            problem.weight if self.masked else None,
-            self.rho,
-            self.tolerance,
-            self.iterations,
-            progress=runtime.progress,
-        )
-        return problem.chi_map(chi)
+
+        def solve(regularisation: float, start: torch.Tensor | None, progress: Callable[[float], None]) -> torch.Tensor:
+            return tv(
+                problem.field_ppm,
+                problem.dipole,
+                regularisation,
+                problem.weight if self.masked else None,
+                self.rho,
+                self.tolerance,
+                self.iterations,
+                start,
+                progress,
+            )
+
+        if self.automatic == "off":
+            return problem.chi_map(solve(self.regularisation, None, runtime.progress))
+        return problem.chi_map(automatic(self.automatic, problem, solve, noise, runtime))
