@@ -213,7 +213,11 @@ class TotalField(Artifact):
 
 @dataclass(frozen=True)
 class LocalField(Artifact):
-    """The field of the tissue inside `mask`, which background removal may have shrunk."""
+    """The field of the tissue inside `mask`, which background removal may have shrunk.
+
+    `harmonic_ppm` is the standard deviation of what is smooth and harmonic in it: so much may be background that was
+    left.
+    """
 
     kind: ClassVar[str] = "local field"
     field_ppm: torch.Tensor = field(
@@ -222,6 +226,7 @@ class LocalField(Artifact):
     mask: torch.Tensor = field(
         metadata=volume("Mask of the local field", "1", "desc-local_mask", "localmask", (0.0, 1.0))
     )
+    harmonic_ppm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from .._lazy import torch
 from ..data import FieldNoise, LocalField, Mask, TotalField
 from ..errors import InputError
-from ..physics.box import Box
 from ..physics.smv import SphericalMean
 from ..runtime import Runtime
 from ..solvers.cg import conjugate_gradients
 from ..stage import Stage, option
-from .trust import tell_erosion, trust
+from .measured import Measured, no_sphere
 
 
 def resharp(
@@ -78,14 +77,12 @@ class Resharp(Stage):
     )
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
-        box = Box.around(mask.voxels)
-        grid, field, inside = box.grid(total.grid), box.cut(total.field_ppm), box.cut(mask.voxels)
-        sigma = None if noise is None else box.cut(noise.noise_ppm)
-        known = trust(inside, sigma, grid.voxel_size_mm, self.local_std_ppm)
+        field = Measured.of(total, mask, noise, self.local_std_ppm)
+        known = field.known
         local, eroded = resharp(
-            field,
+            field.field_ppm,
             known.mask,
-            grid.voxel_size_mm,
+            field.grid.voxel_size_mm,
             self.radius_mm,
             self.tikhonov,
             known.weight,
@@ -93,5 +90,4 @@ class Resharp(Stage):
             self.tolerance,
             runtime.progress,
         )
-        tell_erosion(inside, eroded, f"a sphere of {self.radius_mm:g} mm does not fit there", runtime)
-        return LocalField(total.grid, box.paste(local), box.paste(eroded))
+        return field.local_field(local, eroded, runtime, no_sphere(self.radius_mm))

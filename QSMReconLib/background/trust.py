@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from .._lazy import torch
 from ..physics.smv import SphericalMean
-from ..runtime import Runtime
 
 UNRELIABLE = 20.0
 """A voxel whose σ is this many times the median of the mask says nothing about the field."""
@@ -68,13 +67,6 @@ def fill_holes(field_ppm: torch.Tensor, known: Trust, voxel_size_mm: Sequence[fl
         missing = missing & ~reached
         radius *= 1.6
     return filled
-
-
-def tell_erosion(before: torch.Tensor, after: torch.Tensor, why: str, runtime: Runtime) -> None:
-    """Note how much of the mask is gone."""
-    had, has = int((before > 0).sum()), int((after > 0).sum())
-    if has < had:
-        runtime.note(f"The mask lost {had - has} of {had} voxels ({100 * (had - has) / had:.1f} %): {why}.")
 
 
 def _flooded(source: torch.Tensor, passage: torch.Tensor) -> torch.Tensor:

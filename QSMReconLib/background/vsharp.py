@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from .._lazy import torch
 from ..data import FieldNoise, LocalField, Mask, TotalField
 from ..errors import InputError
-from ..physics.box import Box
 from ..physics.fourier import Spectrum
 from ..physics.smv import SphericalMean
 from ..runtime import Runtime
 from ..stage import Stage, option
-from .trust import fill_holes, tell_erosion, trust
+from .measured import Measured, no_sphere
 
 
 def vsharp(
@@ -69,8 +68,8 @@ class Vsharp(Stage):
     threshold: float = option(0.05, "Where the largest sphere's response is smaller, nothing is kept", ge=0.0, le=0.5)
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
-        box = Box.around(mask.voxels)
-        grid, field, inside = box.grid(total.grid), box.cut(total.field_ppm), box.cut(mask.voxels)
+        field = Measured.of(total, mask, noise)
+        grid = field.grid
         smallest = max(self.smallest_mm, *grid.voxel_size_mm)
         if smallest > self.largest_mm:
             raise InputError(
@@ -79,9 +78,7 @@ class Vsharp(Stage):
             )
         steps = int((self.largest_mm - smallest) / self.step_mm + 1e-6)
         radii = sorted({smallest, *(self.largest_mm - step * self.step_mm for step in range(steps + 1))})
-        sigma = None if noise is None else box.cut(noise.noise_ppm)
-        known = trust(inside, sigma, grid.voxel_size_mm)
-        bridged = fill_holes(field, known, grid.voxel_size_mm)
-        local, eroded = vsharp(bridged, known.mask, grid.voxel_size_mm, radii, self.threshold, runtime.progress)
-        tell_erosion(inside, eroded, f"a sphere of {smallest:g} mm does not fit there", runtime)
-        return LocalField(total.grid, box.paste(local), box.paste(eroded))
+        local, eroded = vsharp(
+            field.bridged(), field.known.mask, grid.voxel_size_mm, radii, self.threshold, runtime.progress
+        )
+        return field.local_field(local, eroded, runtime, no_sphere(smallest))

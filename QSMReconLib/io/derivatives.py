@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..data import Artifact, ChiMap, GreData, Volume
+from ..data import Artifact, ChiMap, GreData, LocalField, Volume
 from ..errors import InputError
 from .nifti import write_volume
 
@@ -86,6 +86,8 @@ def sidecar(output: Output, common: dict[str, Any]) -> dict[str, Any]:
     described = {"Description": output.volume.title, "Units": output.volume.unit, "Stage": output.made_by} | common
     if isinstance(output.artifact, ChiMap):
         described["Reference"] = output.artifact.reference
+    if isinstance(output.artifact, LocalField) and output.artifact.harmonic_ppm is not None:
+        described["HarmonicResidual"] = {"StandardDeviation": output.artifact.harmonic_ppm, "Units": "ppm"}
     return described
 
 

@@ -2,7 +2,8 @@ from types import SimpleNamespace
 
 import torch
 
-from QSMReconLib.background.pdf import OutsideSources, Pdf, pdf
+from QSMReconLib.background.outside import OutsideSources
+from QSMReconLib.background.pdf import Pdf, pdf
 from QSMReconLib.data import FieldNoise, Mask, TotalField
 from QSMReconLib.evaluation.metrics import nrmse
 from QSMReconLib.runtime import Runtime

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from QSMReconLib.background.trust import fill_holes, tell_erosion, trust
-from QSMReconLib.runtime import Runtime
+from QSMReconLib.background.trust import fill_holes, trust
 
 VOXEL = (1.0, 1.0, 2.0)
 
@@ -56,12 +55,3 @@ def test_holes_are_bridged_by_what_is_around(mask: torch.Tensor) -> None:
     filled = fill_holes(wild, known, VOXEL)
     assert float((filled - ramp)[mask].abs().max()) < 4
     assert torch.equal(filled[noise < 0.5], ramp[noise < 0.5])
-
-
-def test_erosion_is_told() -> None:
-    runtime = Runtime()
-    before = torch.ones(10, 10, 10)
-    tell_erosion(before, before, "nothing", runtime)
-    assert runtime.notes == []
-    tell_erosion(before, before * (torch.arange(10) > 0), "the rim went", runtime)
-    assert runtime.notes == ["The mask lost 100 of 1000 voxels (10.0 %): the rim went."]
