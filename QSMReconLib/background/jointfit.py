@@ -16,6 +16,7 @@ from ..physics.dipole import Dipole
 from ..solvers.admm import invert
 from ..solvers.cg import dot
 from ..solvers.shrinkage import TotalVariation
+from .harmonic import smooth_part
 from .outside import OutsideSources, corner
 
 COUPLING = 0.1
@@ -24,7 +25,7 @@ RHO = 0.05
 STEPS = 2
 """Steps of the outside sources in each iteration."""
 FIRST_GUESS = 20
-"""Iterations by which outside sources alone are fitted, before χ moves as well."""
+"""Steps by which outside sources alone are fitted on each grid, before χ moves as well."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,18 @@ class FreeBackground:
     def step(self, model: torch.Tensor) -> torch.Tensor:
         """Move the sources, then split and dual; `model` becomes the field wanted next."""
         wanted = model.add_(self.dual)
-        left = self.count * (self.field - wanted - self.background)
-        for _ in range(STEPS):
-            self._move(left)
-        uniform = float(left.sum()) / max(float(self.count.sum()), 1e-30)
-        self.background += uniform
+        self.fit(wanted, STEPS)
         fitted = (self.weighted - self.weight * self.background).add_(wanted, alpha=COUPLING)
         fitted.div_(self.weight + COUPLING)
         torch.sub(wanted, fitted, out=self.dual)
         return torch.sub(fitted, self.dual, out=wanted)
+
+    def fit(self, inner: torch.Tensor | float, steps: int) -> None:
+        """Move sources and uniform part towards what `inner`, the field of χ, leaves of the measured one."""
+        left = self.count * (self.field - inner - self.background)
+        for _ in range(steps):
+            self._move(left)
+        self.background += float(left.sum()) / max(float(self.count.sum()), 1e-30)
 
     def _move(self, left: torch.Tensor) -> None:
         """Lessen Σ count·(target - background)²; `left` is count·(target - background) and is kept so."""
@@ -108,21 +112,24 @@ def joint_fit(
     is free as well, and goes with the background.
     """
     space = OutsideSources.around(mask, grid)
+    smooth = smooth_part(total_ppm, mask, grid.voxel_size_mm, weight)
     count = space.into_box(((mask > 0) if weight is None else weight * (mask > 0)).float())
-    total = space.into_box(total_ppm)
-    mean = (count * total).sum() / count.sum().clamp(min=1e-12)
-    field = (total - mean) * (count > 0)
+    field = space.into_box(total_ppm - smooth).mul_(count > 0)
     share = FIRST_GUESS / (FIRST_GUESS + iterations)
 
     def report(fraction: float) -> None:
         if progress is not None:
             progress(share + (1 - share) * fraction)
 
-    sources = space.fit(field, count, FIRST_GUESS, None, None if progress is None else lambda f: progress(share * f))
-    data = FreeBackground(space, field, count, sources)
+    guess = space.first_guess(field, count, FIRST_GUESS, None)
+    data = FreeBackground(space, field, count, torch.zeros_like(field) if guess is None else guess)
+    for step in range(FIRST_GUESS):
+        data.fit(0.0, 1)
+        if progress is not None:
+            progress(share * (step + 1) / FIRST_GUESS)
     prior = TotalVariation.starting(
         space.spectrum.padded, space.spectrum.voxel_size_mm, regularisation / RHO, field.device
     )
     dipole = Dipole(space.spectrum, space.kernel)
     chi = invert(dipole, data, prior, rho=RHO, tolerance=0.0, iterations=iterations, progress=report)
-    return JointFit(corner(chi, mask.shape), corner(data.background, mask.shape) + mean)
+    return JointFit(corner(chi, mask.shape), corner(data.background, mask.shape) + smooth)

@@ -68,7 +68,7 @@ class OutsideSources:
         guess: what is smooth converges last, and costs an eighth there.
         """
         if start is None:
-            start = self._first_guess(field_ppm, weight, iterations, progress)
+            start = self.first_guess(field_ppm, weight, iterations, progress)
 
         def report(done: int, _: float) -> None:
             if progress is not None:
@@ -82,13 +82,14 @@ class OutsideSources:
             callback=report,
         ).value
 
-    def _first_guess(
+    def first_guess(
         self,
         field_ppm: torch.Tensor,
         weight: torch.Tensor,
         iterations: int,
         progress: Callable[[float], None] | None,
     ) -> torch.Tensor | None:
+        """Sources by fits on coarser grids; None where this one is coarse already."""
         coarser = self.coarser()
         if coarser is None:
             return None

@@ -9,7 +9,7 @@ from QSMReconLib.background.harmonic import harmonic_residual, solid_harmonics
 def test_solid_harmonics_are_harmonic_and_independent() -> None:
     axes = [torch.linspace(-0.5, 0.5, 41, dtype=torch.float64)] * 3
     x, y, z = torch.meshgrid(*axes, indexing="ij")
-    basis = solid_harmonics(x.reshape(-1), y.reshape(-1), z.reshape(-1), 4).reshape(25, 41, 41, 41)
+    basis = torch.stack(list(solid_harmonics(x, y, z, 4)))
     step = 1 / 40
     inner = basis[:, 1:-1, 1:-1, 1:-1]
     around = sum(basis.roll(s, a)[:, 1:-1, 1:-1, 1:-1] for a in (1, 2, 3) for s in (-1, 1))
