@@ -40,7 +40,7 @@ def conjugate_gradients(
     an approximate inverse of A, symmetric and positive. `inner` is the inner product that A is symmetric in, where it
     is not the usual one. `callback(done, residual)` follows each step and may raise.
     """
-    inner = inner or _dot
+    inner = inner or dot
     length = inner(rhs, rhs) ** 0.5
     if start is None:
         value, rest = torch.zeros_like(rhs), rhs.clone()
@@ -69,5 +69,6 @@ def conjugate_gradients(
     return Solution(value, done, residual)
 
 
-def _dot(one: torch.Tensor, other: torch.Tensor) -> float:
+def dot(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The inner product of two volumes of one shape."""
     return float(torch.dot(one.reshape(-1), other.reshape(-1)))
