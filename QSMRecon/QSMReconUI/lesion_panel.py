@@ -1,7 +1,7 @@
 """The panel that reviews lesions: measure, look at one after the other, say what they are, export.
 
-The table, the slice views and the outlines follow one another: a row that is chosen is shown in the middle of every
-view and outlined; the crosshair, put on a lesion in a view, chooses its row.
+The table, the slice views and the outlines follow one another: a row that is chosen is shown in every view and
+outlined; the crosshair, put on a lesion in a view, chooses its row.
 """
 
 from __future__ import annotations
@@ -246,7 +246,12 @@ class LesionPanel(ChildPanel):
         for node, tag in self._observed:
             node.RemoveObserver(tag)
         self._observed = []
-        crosshair = crosshair_node(slicer.mrmlScene) if table is not None else None
+        if table is None:
+            return
+        # Somebody may write into the table elsewhere, in the module Tables for example.
+        tag = table.node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self.shared.changed())
+        self._observed.append((table.node, tag))
+        crosshair = crosshair_node(slicer.mrmlScene)
         if crosshair is not None:
             tag = crosshair.AddObserver(vtk.vtkCommand.ModifiedEvent, self._crosshair_moved)
             self._observed.append((crosshair, tag))

@@ -214,10 +214,22 @@ def tables(scene: Any) -> Iterator[Any]:
 
 
 def jump(scene: Any, ras: tuple[float, float, float]) -> None:
-    """Show a place in the middle of every slice view, and put the crosshair there."""
+    """Show a place in every slice view, and put the crosshair there.
+
+    Views stay as they are but for their slice: a head that jumps about with every lesion is hard to read. Only where
+    the place would be outside, as in a view that was zoomed in, it comes into the middle.
+    """
     if not all(map(math.isfinite, ras)):
         return
-    slicer.vtkMRMLSliceNode.JumpAllSlices(scene, *ras, slicer.vtkMRMLSliceNode.CenteredJumpSlice)
+    for index in range(scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")):
+        view = scene.GetNthNodeByClass(index, "vtkMRMLSliceNode")
+        view.JumpSliceByOffsetting(*ras)
+        to_view = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(view.GetXYToRAS(), to_view)
+        column, row, _, _ = to_view.MultiplyPoint((*ras, 1.0))
+        width, height, _ = view.GetDimensions()
+        if not (0 <= column <= width and 0 <= row <= height):
+            view.JumpSliceByCentering(*ras)
     crosshair = crosshair_node(scene)
     if crosshair is not None:
         crosshair.SetCrosshairRAS(*ras)

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "Testing"))
 from standins import application  # noqa: E402
 from standins.mrml import View  # noqa: E402
 
-LARGE, SMALL = 640, 320
+LARGE, SMALL = 540, 270
 PANEL_WIDTH = 430
 
 
@@ -73,18 +73,25 @@ def lesions(widget: Any, views: dict[str, Any], table: Path, numbered: Path) -> 
     rim = next(label for label in made.labels if made.text(label, "class_para") == "rim")
     reading.choose(rim)
     reading.say("reader_para", "rim")
-    made.set_reading(rim, "reader_comment", "thin rim, open to the front")
-    reading.choose(rim)
+    reading._comment_typed("thin rim, open to the front")
     application.pump(0.2)
     for name in ("setup", "scan", "reconstruction", "review"):
         getattr(widget.ui, f"{name}Collapsible").setProperty("collapsed", True)
     side = panel(widget)
     layout = compose(views)
     height = max(side.height, layout.height)
-    picture = Image.new("RGB", (side.width + layout.width, height), "black")
+    picture = Image.new("RGB", (side.width + layout.width, height), side.getpixel((0, 0)))
     picture.paste(side, (0, 0))
     picture.paste(layout, (side.width, 0))
     return picture
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    """Small: a panel in 256 colours; maps keep theirs, or a scale would get steps, but for the last bit, mere noise."""
+    if picture.width == PANEL_WIDTH:
+        picture.quantize(256).save(path, optimize=True)
+    else:
+        Image.fromarray(np.array(picture) & 0xFE).save(path, optimize=True)
 
 
 def main() -> None:
@@ -110,12 +117,12 @@ def main() -> None:
         fill(widget, given.scan, given.maps)
         widget.ui.reviewButton.click()
         given.output.mkdir(parents=True, exist_ok=True)
-        compose(views).save(given.output / "review.png", optimize=True)
-        panel(widget).save(given.output / "module.png", optimize=True)
+        save(compose(views), given.output / "review.png")
+        save(panel(widget), given.output / "module.png")
         widget.ui.advancedCollapsible.setProperty("collapsed", False)
-        panel(widget).save(given.output / "advanced.png", optimize=True)
+        save(panel(widget), given.output / "advanced.png")
         widget.ui.advancedCollapsible.setProperty("collapsed", True)
-        lesions(widget, views, given.lesions, given.numbered).save(given.output / "lesions.png", optimize=True)
+        save(lesions(widget, views, given.lesions, given.numbered), given.output / "lesions.png")
         for view in views.values():
             view.close()
         widget.cleanup()

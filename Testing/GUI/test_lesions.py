@@ -157,7 +157,11 @@ def test_a_row_jumps_all_views_and_is_outlined(reviewed: Any) -> None:
     for name, coordinate in (("Red", z),):
         logic = slicer.app.layoutManager()._scene.view(name)
         assert logic.GetSliceOffset() == pytest.approx(coordinate, abs=1e-3)
-    centre = slicer.mrmlScene.GetSingletonNode("Green", "vtkMRMLSliceNode").GetSliceToRAS()
+    view = slicer.mrmlScene.GetSingletonNode("Green", "vtkMRMLSliceNode")
+    view.SetFieldOfView(4, 4, 1)
+    view.JumpSliceByCentering(500, 500, 500)
+    reviewed.window.lesions.choose(2)
+    centre = view.GetSliceToRAS()  # What was out of sight comes into the middle.
     assert [centre.GetElement(i, 3) for i in range(3)] == pytest.approx([x, y, z], abs=1e-3)
     segmentation = node(reviewed).node.GetNodeReference("QSMRecon.Outline")
     chi = reviewed.logic.getParameterNode().chi
@@ -400,5 +404,6 @@ def test_a_table_edited_elsewhere_is_shown_anew(reviewed: Any) -> None:
     table = reviewed.logic.getParameterNode().lesionTable.GetTable()
     table.GetColumnByName("class_para").SetValue(0, "iso")
     table.Modified()
-    reviewed.window.refresh()
+    reviewed.logic.getParameterNode().lesionTable.Modified()
+    pump(0.05)
     assert shown(reviewed, "χ_para") == ["iso", "rim", "undecided"]
