@@ -1,14 +1,15 @@
 """The networks beside TKD, closed-form L2 and total variation, as they come and tuned, on heads with known χ.
 
-    python benchmarks/networks.py [DATA] [--networks NAME ...] [--cases CASE ...] [--crop-mm N] [--json FILE]
-                                  [--figures DIR]
+    python benchmarks/networks.py [DATA] [--quick] [--networks NAME ...] [--cases CASE ...] [--methods NAME ...]
+                                  [--crop-mm N] [--json FILE] [--figures DIR]
 
 Cases are the words of cases.py; DATA is the BIDS folder of those that are subjects. A tuned method is given the value
 of its one parameter that is best for the NRMSE on that very case: nobody can do that with a patient. `+ data` is a
 network with last steps towards the field. NRMSE of tissue, blood and deep nuclei (DGM) are those of the challenge 2.0,
 without a scale and an offset of their own; slopes have 95 % confidence intervals. MB is the peak that a method took
 beyond what was held.
-`--crop-mm 96` scores a cube around the deep nuclei, a complete problem of its own, where there is no time for heads.
+`--crop-mm 96` scores a cube around the deep nuclei, a complete problem of its own, where there is no time for heads;
+`--quick` such a cube of a phantom, in a few of the cases and without DATA.
 """
 
 from __future__ import annotations
@@ -37,14 +38,23 @@ from QSMReconLib.networks.card import networks
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import Stage
 
-CASES = (
-    *("siemens1mm", "siemens1mm+0.5ppb", "siemens1mm+1ppb", "siemens1mm+2ppb", "siemens1mm+4ppb"),
-    *("siemens1mm@15", "siemens1mm@30", "siemens1mm@45"),
-    *("siemens1mm/0.7x0.7x0.7", "siemens1mm/0.76x0.76x3", "siemens1mm/0.5x0.5x2", "siemens1mm/0.76x0.76x3+2ppb"),
-    *("siemens1mm*2", "siemens1mm*3", "siemens1mm*4", "siemens1mm*-1"),
-    *("siemens1mm~lesions", "siemens1mm~lesions+2ppb"),
-    *("geswi", "geswi+2ppb", "geswi@0", "geswi@30", "geswi@45"),
+NETWORKS = ("qsmnet", "qsmnet-phys")
+
+VARIANTS = (
+    *("", "+0.5ppb", "+1ppb", "+2ppb", "+4ppb"),
+    *("@0", "@15", "@30", "@45"),
+    *("/0.7x0.7x0.7", "/0.76x0.76x3", "/0.5x0.5x2", "/0.76x0.76x3+2ppb"),
+    *("*2", "*3", "*4", "*-1"),
+    *("~lesions", "~lesions+2ppb"),
 )
+"""What is done to a subject: noise, tilt of B0, voxels (mm), χ times so much, pathology."""
+
+CASES = (
+    *(f"siemens1mm{variant}" for variant in VARIANTS),
+    *(f"geswi{variant}" for variant in VARIANTS if not variant.startswith("/")),
+)
+QUICK = tuple(f"head1{variant}" for variant in ("", "+2ppb", "@30", "/0.76x0.76x3", "*4", "~lesions"))
+QUICK_MM = 56.0
 
 Choose = Callable[[Case], Stage]
 
@@ -124,8 +134,9 @@ def main() -> None:
     """Print the table; write JSON and pictures where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--networks", nargs="*", default=list(networks("inversion")))
-    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--networks", nargs="*", default=list(NETWORKS), choices=networks("inversion"))
+    parser.add_argument("--cases", nargs="*")
     parser.add_argument("--methods", nargs="*", help="only these, for example tkd 'qsmnet-phys + data'")
     parser.add_argument("--crop-mm", type=float)
     parser.add_argument("--threads", type=int, default=2)
@@ -133,11 +144,13 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, metavar="DIR")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    cases = args.cases or (QUICK if args.quick else CASES)
+    crop_mm = args.crop_mm or (QUICK_MM if args.quick else None)
     compared = {name: choose for name, choose in methods(args.networks).items() if name in (args.methods or [name])}
     table: dict[str, dict[str, dict[str, float]]] = {}
     print(f"{'case':28s}{'method':20s}" + "".join(f"{title:>{width}s}" for _, title, width, _ in SCORES), flush=True)
-    for described in args.cases:
-        case = load_case(args.data, described, args.crop_mm)
+    for described in cases:
+        case = load_case(args.data, described, crop_mm)
         maps = {}
         for name, choose in compared.items():
             made = run(choose(case), case)
