@@ -1,7 +1,7 @@
 """The networks beside TKD, closed-form L2 and total variation, as they come and tuned, on heads with known χ.
 
     python benchmarks/networks.py [DATA] [--quick] [--networks NAME ...] [--cases CASE ...] [--methods NAME ...]
-                                  [--crop-mm N] [--json FILE] [--figures DIR]
+                                  [--crop-mm N] [--json FILE] [--figures DIR] [--write]
 
 Cases are the words of cases.py; DATA is the BIDS folder of those that are subjects. A tuned method is given the value
 of its one parameter that is best for the NRMSE on that very case: nobody can do that with a patient. `+ data` is a
@@ -9,7 +9,8 @@ network with last steps towards the field. NRMSE of tissue, blood and deep nucle
 without a scale and an offset of their own; slopes have 95 % confidence intervals. MB is the peak that a method took
 beyond what was held.
 `--crop-mm 96` scores a cube around the deep nuclei, a complete problem of its own, where there is no time for heads;
-`--quick` such a cube of a phantom, in a few of the cases and without DATA.
+`--quick` such a cube of a phantom, in a few of the cases and without DATA. `--write` puts the scores of whole heads
+into the cards of the networks, as each card has them used: with last steps or without.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ from QSMReconLib.inversion.closedform import ClosedFormL2
 from QSMReconLib.inversion.qsmnet import QsmNet
 from QSMReconLib.inversion.tkd import Tkd
 from QSMReconLib.inversion.tv import Tv
-from QSMReconLib.networks.card import networks
+from QSMReconLib.networks.card import load_card, networks, write_card
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import Stage
 
@@ -55,6 +56,7 @@ CASES = (
 )
 QUICK = tuple(f"head1{variant}" for variant in ("", "+2ppb", "@30", "/0.76x0.76x3", "*4", "~lesions"))
 QUICK_MM = 56.0
+IN_CARDS = ("nrmse", "xsim", "hfen", "dgm_slope", "strong_slope")
 
 Choose = Callable[[Case], Stage]
 
@@ -142,6 +144,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figures", type=Path, metavar="DIR")
+    parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cases = args.cases or (QUICK if args.quick else CASES)
@@ -165,6 +168,19 @@ def main() -> None:
             args.json.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
     if args.figures:
         curves(table, args.figures / "curves.png")
+    if args.write and crop_mm is None:
+        for name in args.networks:
+            note_in_card(name, table)
+
+
+def note_in_card(name: str, table: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Put a network's scores, case by case, into its card in the place of those that were there."""
+    card = load_card(name)
+    used = name if card.data_consistency == "off" else f"{name} + data"
+    found = {case: {score: row[used][score] for score in IN_CARDS} for case, row in table.items() if used in row}
+    if found:
+        said = {"measured_with": "benchmarks/networks.py on simulated development heads, true local field, as used"}
+        write_card(replace(card, accuracy=said | found))
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ class Unrolled(nn.Module):
         with torch.no_grad():
             mask = (weight > 0).to(field.dtype)
             scale, noise = _scale_and_noise(field, weight, mask)
-            strength = 0.015 + 0.07 * noise.clamp(max=1.0)
+            strength = 0.015 + 0.05 * noise.clamp(max=1.0)
             steps = self.config.start_steps
             chi = total_variation(field / scale, weight * weight, kernel, spectrum, strength, steps, tick)
             return chi * mask * scale
