@@ -348,7 +348,9 @@ def _flags(
         flags.append("little normal tissue around")
     if place.own.sum() < 5:
         flags.append("tiny")
-    signs = [np.sign(row[f"moment_{by}_ppm_mm3"]) for by in ("map", "field") if _sure(row, by)]
+    # Of weak sources the field says little.
+    both = ("map", "field") if row["moment_by"] == "field" else ()
+    signs = [np.sign(row[f"moment_{by}_ppm_mm3"]) for by in both if _sure(row, by)]
     if len(set(signs)) > 1:
         flags.append("map and field disagree on the sign")
     if residual is not None:

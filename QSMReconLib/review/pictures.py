@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from ..data import Grid
 from .lesions import Numbers, Volume, Where
-from .maps import ReviewMaps
+from .maps import CHANNELS, ReviewMaps
 
-PIXELS = 96
+PIXELS = 128
 Box = tuple[slice, slice, slice]
+Points = list[tuple[float, float]]
 
-_OUTLINE, _RULER = (88, 166, 255), (215, 220, 226)
+_OUTLINE, _RULER = (255, 196, 0), (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,10 @@ def columns_of(maps: ReviewMaps) -> list[tuple[Column, Volume]]:
     shown = []
     if maps.magnitude is not None:
         values = maps.magnitude[maps.mask] if maps.mask.any() else maps.magnitude
-        shown.append((Column("magnitude", "", 0.0, max(float(np.percentile(values, 99.5)), 1e-12)), maps.magnitude))
-    shown += [(Column(c.title, c.unit, *c.window), c.values) for c in maps.channels.values()]
+        low, high = (float(v) for v in np.percentile(values, (1, 99.5)))
+        shown.append((Column("magnitude", "", low, max(high, low + 1e-12)), maps.magnitude))
+    known = [maps.channels[name] for name in CHANNELS if name in maps.channels]
+    shown += [(Column(c.title, c.unit, *c.window), c.values) for c in known]
     return shown
 
 
@@ -72,6 +75,38 @@ def as_png(picture: NDArray[np.uint8]) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
+def overview(
+    maps: ReviewMaps, places_mm: Sequence[Sequence[float]], size: int = 260
+) -> list[tuple[str, float, Points]]:
+    """The brain from above, the front and the left: (a picture of its middle slice, height over width, and where each
+    lesion lies in it as shares of width and height), as radiologists look at them."""
+    grid = maps.grid
+    background = maps.magnitude if maps.magnitude is not None else next(iter(maps.channels.values())).values
+    inside = np.argwhere(maps.mask)
+    low, high = (inside.min(0), inside.max(0) + 1) if len(inside) else (np.zeros(3, int), np.array(grid.shape))
+    inverse = np.linalg.inv(np.asarray(grid.affine))
+    voxels = np.asarray(places_mm, dtype=float).reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
+    # The window of the brain alone: skull and fat around it are brighter.
+    values = background[maps.mask] if len(inside) else background
+    dark, bright = (float(v) for v in np.percentile(values, (1, 99.5)))
+    pictures = []
+    for across, up in ((0, 1), (0, 2), (1, 2)):
+        through = 3 - across - up
+        width, height = (float((high[a] - low[a]) * grid.voxel_size_mm[a]) for a in (across, up))
+        rows = max(1, round(size * height / width))
+        at: list[NDArray[np.float64]] = [np.full((rows, size), float((low[through] + high[through] - 1) / 2))] * 3
+        at[across] = np.broadcast_to(np.linspace(high[across] - 1, low[across], size), (rows, size))
+        at[up] = np.broadcast_to(np.linspace(high[up] - 1, low[up], rows)[:, None], (rows, size))
+        grey = np.clip((_at(background, at) - dark) / max(bright - dark, 1e-12), 0, 1)
+        grey *= 0.3 + 0.7 * (_at(maps.mask.astype(np.float32), at) > 0.5)
+        picture = as_png(np.repeat((230 * grey).astype(np.uint8)[..., None], 3, axis=2))
+        spots = [
+            tuple(float((high[a] - 1 - v[a]) / max(high[a] - 1 - low[a], 1)) for a in (across, up)) for v in voxels
+        ]
+        pictures.append((picture, rows / size, [(x, y) for x, y in spots]))
+    return pictures
+
+
 def profile_svg(profile: Mapping[str, Sequence[tuple[float, float, float]]], titles: Mapping[str, str]) -> str:
     """χ_para and χ_dia (or χ) over depth, with standard errors; the edge of the lesion is the line in the middle."""
     names = [name for name in ("chi_para", "chi_dia") if profile.get(name)]
@@ -91,12 +126,12 @@ def profile_svg(profile: Mapping[str, Sequence[tuple[float, float, float]]], tit
         (x1, y1), (x2, y2) = (place(*point).split(",") for point in (start, end))
         return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" {style}/>'
 
-    parts = [line((0, low), (0, high), 'stroke="#8b949e" stroke-dasharray="3 3"')]
-    parts.append(line((-1, 0), (1, 0), 'stroke="#8b949e"'))
+    parts = [line((0, low), (0, high), 'stroke="#8c959f" stroke-dasharray="3 3"')]
+    parts.append(line((-1, 0), (1, 0), 'stroke="#8c959f"'))
     for value in (low, high):
         y = place(-1, value).split(",")[1]
         parts.append(f'<text x="{left - 4}" y="{y}" text-anchor="end" dominant-baseline="middle">{value:.0f}</text>')
-    for i, (name, colour) in enumerate(zip(names, ("#e5534b", "#539bf5"), strict=False)):
+    for i, (name, colour) in enumerate(zip(names, ("#cf222e", "#0969da"), strict=False)):
         band = profile[name]
         around = [place(d, m + e) for d, m, e in band] + [place(d, m - e) for d, m, e in reversed(band)]
         parts.append(f'<polygon points="{" ".join(around)}" fill="{colour}" fill-opacity="0.25"/>')
@@ -127,7 +162,7 @@ def _tile(values: NDArray[np.float32], column: Column, edge: Where, half_mm: flo
     tile = np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=2)
     tile[edge] = _OUTLINE
     length = round(10.0 / (2 * half_mm) * PIXELS)
-    tile[-5:-3, 5 : 5 + length] = _RULER
+    tile[-7:-4, 6 : 6 + length] = _RULER
     tile[:, -1] = tile[-1] = 0
     return tile
 

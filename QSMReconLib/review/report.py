@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -15,11 +16,30 @@ from .. import __version__
 from ..io.derivatives import RESEARCH_USE
 from .lesions import Volume
 from .maps import CHANNELS
-from .pictures import Column, as_png, columns_of, crops, profile_svg
+from .pictures import Column, as_png, columns_of, crops, overview, profile_svg
 from .table import Review
 
-SUMMARY = ("label", "volume_mm3", "x", "y", "z", "class_para", "class_dia", "class_focal", "flags")
-"""The columns of the summary page."""
+SUMMARY = {
+    "label": "Lesion",
+    "volume_mm3": "mm³",
+    "x": "R",
+    "y": "A",
+    "z": "S",
+    "class_para": "χ_para",
+    "chi_para_classed_ppb": "ppb",
+    "class_dia": "χ_dia",
+    "chi_dia_classed_ppb": "ppb",
+    "class_focal": "Focal",
+    "moment_ppm_mm3": "ppm·mm³",
+    "flags": "To be doubted",
+}
+"""The columns of the summary page, with their heads."""
+
+COLOURS = {
+    "hyper": "#cf222e", "rim": "#8250df", "hypo": "#0969da", "iso": "#57606a", "undecided": "#9a6700",
+    "bleed": "#cf222e", "calcification": "#0969da", "vessel": "#8250df", "other": "#57606a",
+}  # fmt: skip
+"""Of the words, on paper."""
 
 
 def render_report(
@@ -47,7 +67,12 @@ def render_report(
             remarks=done.remarks,
             counts=_counts(done),
             names=names,
+            heads=SUMMARY,
+            colours=COLOURS,
             rows=[[_cell(row[name]) for name in names] for _, row in done.table.iterrows()],
+            overview=_overview(done),
+            proposed=done.lesions.proposed,
+            measures=asdict(done.measures),
             columns=[column for column, _ in columns],
             pages=pages,
             thresholds=done.thresholds.to_json(),
@@ -73,8 +98,41 @@ def _page(done: Review, index: int, row: dict[str, Any], columns: list[tuple[Col
         "row": {name: _cell(value) for name, value in row.items()},
         "picture": as_png(picture),
         "profile": profile_svg(one.profile, {name: title for name, (title, *_) in CHANNELS.items()}),
-        "maps": [_numbers(name, row) for name in one.contrasts],
+        "vein": _percent(row["vein_share"]),
+        "maps": [_numbers(name, row) for name in CHANNELS if name in one.contrasts],
+        "classes": [
+            (title, row[f"class_{key}"], _percent(row.get(f"probability_{key}")), row.get(f"reader_{key}") or "")
+            for key, title in (("para", "χ_para"), ("dia", "χ_dia"), ("focal", "focal"))
+            if f"class_{key}" in row
+        ],
     }
+
+
+def _overview(done: Review) -> list[tuple[str, str, float, list[tuple[float, float, int, str]]]]:
+    """(view, picture, height over width, spots) of the brain; a spot is (x, y, number, colour of its class)."""
+    column = next((name for name in ("class_para", "class_focal") if name in done.table), None)
+    words = done.table[column].astype(str).tolist() if column else [""] * len(done.table)
+    if column == "class_para" and "class_focal" in done.table:
+        words = [
+            f if f not in ("other", "undecided") else w for w, f in zip(words, done.table["class_focal"], strict=True)
+        ]
+    pictures = overview(done.maps, done.table[["x", "y", "z"]].to_numpy(float).tolist())
+    return [
+        (
+            view,
+            picture,
+            ratio,
+            [
+                (100 * x, 100 * y, int(label), COLOURS.get(word, "#57606a"))
+                for (x, y), label, word in zip(spots, done.table["label"], words, strict=True)
+            ],
+        )
+        for view, (picture, ratio, spots) in zip(("axial", "coronal", "sagittal"), pictures, strict=True)
+    ]
+
+
+def _percent(value: Any) -> str:
+    return f"{100 * float(value):.0f} %" if value is not None and np.isfinite(float(value)) else ""
 
 
 def _numbers(name: str, row: dict[str, Any]) -> dict[str, str]:
@@ -82,10 +140,13 @@ def _numbers(name: str, row: dict[str, Any]) -> dict[str, str]:
     title, unit, _, _ = CHANNELS[name]
     value = {
         key: row[f"{name}_{key}_{unit.lower()}"]
-        for key in ("median", "normal", "contrast", "contrast_low", "contrast_high")
+        for key in ("median", "p5", "p95", "normal", "contrast", "contrast_low", "contrast_high")
     }
     interval = f"{_cell(value['contrast_low'])} to {_cell(value['contrast_high'])}"
-    return {"title": title, "unit": unit, "interval": interval} | {k: _cell(v) for k, v in value.items()}
+    spread = f"{_cell(value['p5'])} to {_cell(value['p95'])}"
+    return {"title": title, "unit": unit, "interval": interval, "spread": spread} | {
+        k: _cell(v) for k, v in value.items()
+    }
 
 
 def _counts(done: Review) -> list[tuple[str, list[tuple[str, int]]]]:
