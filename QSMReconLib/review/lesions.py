@@ -43,7 +43,7 @@ def split(labels: ArrayLike, grid: Grid, tiny_mm3: float = 3.0) -> Lesions:
     map gives the same numbers. A map of several labels keeps them: the largest piece of a label has its number, other
     pieces get new ones, by position. Raises InputError if the map is empty, on another grid, or holds no whole numbers.
     """
-    from scipy.ndimage import label
+    from scipy.ndimage import find_objects, label
 
     values = np.asarray(labels)
     if values.shape != grid.shape:
@@ -51,14 +51,17 @@ def split(labels: ArrayLike, grid: Grid, tiny_mm3: float = 3.0) -> Lesions:
     if not np.isfinite(values).all() or np.abs(values - np.rint(values)).max() > 1e-3:
         raise InputError("The lesion map holds fractions: give a label map, with a whole number in each voxel.")
     whole = np.rint(values).astype(np.int32)
-    found = [int(v) for v in np.unique(whole) if v > 0]
+    boxes = find_objects(np.maximum(whole, 0))
+    found = [value for value, box in enumerate(boxes, start=1) if box is not None]
     if not found:
         raise InputError("The lesion map is empty: there is nothing to measure.")
     pieces: list[tuple[int, tuple[NDArray[np.intp], ...]]] = []
     kept: list[tuple[int, tuple[NDArray[np.intp], ...]]] = []
     for value in found:
-        own, count = label(whole == value, _TOUCHING)
-        parts = [np.nonzero(own == i) for i in range(1, count + 1)]
+        box = boxes[value - 1]
+        own, _ = label(whole[box] == value, _TOUCHING)
+        pieces_of = find_objects(own)
+        parts = [_within(own, i, piece, box) for i, piece in enumerate(pieces_of, start=1)]
         parts.sort(key=lambda part: -len(part[0]))
         if len(found) > 1:
             kept.append((value, parts.pop(0)))
@@ -257,6 +260,14 @@ def centre_mm(where: tuple[NDArray[np.intp], ...], grid: Grid) -> NDArray[np.flo
     """The middle of voxels, RAS in mm."""
     affine = np.asarray(grid.affine)
     return affine[:3, :3] @ [float(index.mean()) for index in where] + affine[:3, 3]
+
+
+def _within(
+    own: Numbers, number: int, piece: tuple[slice, ...], box: tuple[slice, ...]
+) -> tuple[NDArray[np.intp], ...]:
+    """The voxels of a piece of a box, in the whole volume."""
+    at = np.nonzero(own[piece] == number)
+    return tuple(index + p.start + b.start for index, p, b in zip(at, piece, box, strict=True))
 
 
 def _position(where: tuple[NDArray[np.intp], ...], grid: Grid) -> tuple[float, ...]:

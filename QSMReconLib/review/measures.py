@@ -72,6 +72,7 @@ def measure(
     to_edge = distance_transform_edt(np.pad(maps.mask, 1), sampling=voxel)[1:-1, 1:-1, 1:-1]
     to_ventricle = distance_transform_edt(~around.ventricles, sampling=voxel) if around.ventricles.any() else None
     residual = _residual(maps)
+    usual = float(np.median(np.abs(residual[maps.mask]))) if residual is not None and maps.mask.any() else 0.0
     boxes = find_objects(lesions.numbers)
     restless = wander(maps, around, lesions.numbers > 0, how.shell_mm)
     centres = _centres(lesions)
@@ -93,7 +94,7 @@ def measure(
         rim, edge = _rim(maps.channels[iron], place, how) if iron in maps.channels else (None, None)
         row["rim_contrast_ppb"] = rim.value if rim else np.nan
         row["rim_score"] = rim.value / max(rim.error, 1e-9) if rim else np.nan
-        row["flags"] = "; ".join(_flags(row, place, to_edge, residual, maps, how))
+        row["flags"] = "; ".join(_flags(row, place, to_edge, residual, usual, maps, how))
         profile = {name: _profile(c, place, how) for name, c in maps.channels.items()}
         measured.append(Measured(number, row, contrasts, rim, edge, profile))
         if progress:
@@ -333,6 +334,7 @@ def _flags(
     place: _Place,
     to_edge: Array,
     residual: NDArray[Any] | None,
+    usual: float,
     maps: ReviewMaps,
     how: Measures,
 ) -> list[str]:
@@ -354,7 +356,6 @@ def _flags(
     if len(set(signs)) > 1:
         flags.append("map and field disagree on the sign")
     if residual is not None:
-        usual = float(np.median(np.abs(residual[maps.mask])))
         here = residual[place.box][place.inside]
         size = float(np.std(maps.field_ppm[place.box][place.inside])) if maps.field_ppm is not None else 0.0
         if float(np.median(np.abs(here))) > max(4 * usual, 0.5 * size):
