@@ -23,7 +23,9 @@ from .work import Work
 CHANNELS = {"chi": "chi", "chi_para": "para", "chi_dia": "dia", "r2star": "r2star"}
 """The library's names of maps, and which of those under review they are."""
 
-FIELD = "desc-local_fieldmap"
+COMPANIONS = {"desc-local_fieldmap": "local_field", "desc-total_fieldmap": "total_field"}
+COMPANIONS |= {"desc-noise_fieldmap": "field_noise"}
+"""Results of a run that help to measure, where they are in the scene too."""
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,15 @@ class LesionRun(Work):
         return made
 
     def _companions(self, like: Any) -> list[tuple[str, Any]]:
-        """What helps where it lies on the grid of the maps: the magnitude under them, and the local field."""
-        scene, found = like.GetScene(), []
+        """What helps where it lies on the grid of the maps: the magnitude under them, and the newest fields."""
+        scene, found = like.GetScene(), {}
         if self.request.maps.base is not None:
-            found.append(("magnitude", self.request.maps.base))
+            found["magnitude"] = self.request.maps.base
         for index in range(scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")):
             node = scene.GetNthNodeByClass(index, "vtkMRMLScalarVolumeNode")
-            if node.GetAttribute(RESULT) == FIELD:
-                found = [item for item in found if item[0] != "field"] + [("field", node)]
-        return [(name, node) for name, node in found if _same_grid(node, like)]
+            if node.GetAttribute(RESULT) in COMPANIONS:
+                found[COMPANIONS[node.GetAttribute(RESULT)]] = node
+        return [(name, node) for name, node in found.items() if _same_grid(node, like)]
 
     def _labels(self, like: Any) -> np.ndarray:
         """The lesions on the grid of the maps, a number for each segment."""
@@ -131,6 +133,9 @@ class LesionRun(Work):
     def _write(self, name: str, voxels: np.ndarray, place: Any) -> str:
         path = self.scratch / f"{name}.nii"
         write_nifti(path, voxels, ijk_to_ras(place))
+        told = place.GetAttribute(PROVENANCE)
+        if told and name in CHANNELS:  # Whether spin echoes were used, for one, changes what may be said of lesions.
+            path.with_suffix(".json").write_text(told, encoding="utf-8")
         return str(path)
 
 
