@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import pi
 from pathlib import Path
@@ -57,6 +58,17 @@ ROWS = (
     Row("RTS, default", "rts", "2.3 / 940"),
     Row("HD-QSM, default", "hdqsm"),
     Row("nlTV, default", "nltv"),
+    Row("nlTGV, default", "nltgv"),
+    Row("weak-harmonic, default", "weakharmonic"),
+    Row(
+        "MEDI, 3 × 100 CG",
+        "medi",
+        "11.8 / 1050",
+        {"iterations": 3, "cg_iterations": 100, "tolerance": 1e-4, "cg_tolerance": 1e-6, "csf_weight": 0},
+    ),
+    Row("MEDI, default", "medi", "11.8 / 1050", {"csf_weight": 0}),
+    Row("NDI, default", "ndi"),
+    Row("iLSQR, default", "ilsqr", "36.5 / 1320"),
     Row("R2* (ARLO)", "arlo", "0.06 / -"),
     Row("R2* (nonlinear)", "r2starfit"),
 )
@@ -152,15 +164,20 @@ def main() -> None:
         job = json.loads(given.child)
         print(json.dumps(measure(Path(job.pop("scan")), **job)))
         return
+    compare(tuple(given.shape), given.threads, given.repeats, given.device, given.only)
+
+
+def compare(shape: tuple[int, int, int], threads: int, repeats: int, device: str, only: Sequence[str] = ()) -> None:
+    """Make the scan, run each row (or those of the stages `only`) in a child process, and print what it took."""
     with tempfile.TemporaryDirectory() as folder:
         scan = Path(folder) / "scan.pt"
-        torch.save(make_scan(tuple(given.shape)), scan)
-        print(f"{'':30s}{'s / MB':>16s}{'engine':>16s}")
+        torch.save(make_scan(shape), scan)
+        print(f"{device:30s}{'s / MB':>16s}{'engine, CPU':>16s}")
         for row in ROWS:
-            if given.only and row.stage not in given.only:
+            if only and row.stage not in only:
                 continue
-            job = {"scan": str(scan), "stage": row.stage, "options": row.options, "threads": given.threads}
-            job |= {"repeats": given.repeats, "device": given.device}
+            job = {"scan": str(scan), "stage": row.stage, "options": row.options, "threads": threads}
+            job |= {"repeats": repeats, "device": device}
             done = subprocess.run(
                 [sys.executable, __file__, "--child", json.dumps(job)], capture_output=True, text=True, check=False
             )

@@ -9,10 +9,10 @@ from .._lazy import torch
 from ..data import ChiMap, FieldNoise, GreData, LocalField
 from ..physics.dipole import Dipole
 from ..runtime import Runtime
-from ..solvers.admm import MeasuredField, Prior, invert
+from ..solvers.admm import FieldTerm, MeasuredField, Prior, invert
 from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
-from .fidelity import wrapping
+from .fidelity import Nearest, wrapping
 from .problem import Problem, phase_per_ppm
 from .tv import COUPLING
 
@@ -28,16 +28,17 @@ def fansi(
     iterations: int = 150,
     start: torch.Tensor | None = None,
     progress: Callable[[float], None] | None = None,
+    term: Callable[[torch.Tensor, Nearest, float], FieldTerm] = MeasuredField,
 ) -> torch.Tensor:
     """χ in ppm over the padded box of `dipole` from a local field (X, Y, Z) in ppm.
 
     min ½‖w(exp(is·Dχ) - exp(is·f))‖²/s² + prior(χ), s the `radians_per_ppm`, by ADMM (Milovic et al. 2018,
     doi:10.1002/mrm.27073). Divided by s², the weight of the prior means what it does for a linear data term. `weight`,
-    w² in 0 to 1, is 0 where the field is not known.
+    w² in 0 to 1, is 0 where the field is not known; `term` makes the data term of the solver.
     """
     nearest = wrapping(field_ppm, weight, COUPLING, radians_per_ppm)
     turn = 2 * pi / radians_per_ppm
-    data = MeasuredField(weight * (field_ppm - turn * torch.round(field_ppm / turn)), nearest, COUPLING)
+    data = term(weight * (field_ppm - turn * torch.round(field_ppm / turn)), nearest, COUPLING)
     return invert(
         dipole, data, prior, rho=rho, tolerance=tolerance, iterations=iterations, start=start, progress=progress
     )
