@@ -17,27 +17,31 @@ PAIRS = ((0, 1), (0, 2), (1, 2))
 
 
 def bending(vectors: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
-    """The symmetrised gradient of (3, X, Y, Z) by backward differences: its three diagonal and, times √2, its three
-    other entries (6, X, Y, Z)."""
+    """The symmetrised gradient of (3, X, Y, Z), which forward differences are: its three diagonal and, times √2, its
+    three other entries (6, X, Y, Z).
 
-    def back(component: int, axis: int) -> torch.Tensor:
-        return (vectors[component] - vectors[component].roll(1, axis)) / voxel_size_mm[axis]
+    Component i lies half a voxel along axis i. Backward differences on the diagonal and forward ones beside it bring
+    the two parts of each entry to one place, so that no axis has a preferred sense.
+    """
+    diagonal = [(vectors[i] - vectors[i].roll(1, i)) / voxel_size_mm[i] for i in range(3)]
 
-    diagonal = [back(axis, axis) for axis in range(3)]
-    mixed = [(back(i, j) + back(j, i)) / 2**0.5 for i, j in PAIRS]
+    def forth(component: int, axis: int) -> torch.Tensor:
+        return (vectors[component].roll(-1, axis) - vectors[component]) / voxel_size_mm[axis]
+
+    mixed = [(forth(i, j) + forth(j, i)) / 2**0.5 for i, j in PAIRS]
     return torch.stack(diagonal + mixed)
 
 
 def unbending(tensors: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
     """The adjoint of `bending`: (6, X, Y, Z) to (3, X, Y, Z)."""
+    vectors = torch.stack([(tensors[i] - tensors[i].roll(-1, i)) / voxel_size_mm[i] for i in range(3)])
 
-    def forth(entry: torch.Tensor, axis: int) -> torch.Tensor:
-        return (entry - entry.roll(-1, axis)) / voxel_size_mm[axis]
+    def back(entry: torch.Tensor, axis: int) -> torch.Tensor:
+        return (entry.roll(1, axis) - entry) / (2**0.5 * voxel_size_mm[axis])
 
-    vectors = torch.stack([forth(tensors[axis], axis) for axis in range(3)])
     for (i, j), entry in zip(PAIRS, tensors[3:], strict=True):
-        vectors[i] += forth(entry, j) / 2**0.5
-        vectors[j] += forth(entry, i) / 2**0.5
+        vectors[i] += back(entry, j)
+        vectors[j] += back(entry, i)
     return vectors
 
 
