@@ -163,12 +163,17 @@ def find_magnitude(maps: Mapping[str, Path], grid: Grid) -> Volume | None:
     """The first echo's magnitude, where the scan that a map's sidecar names is still there, on the grid of the maps."""
     from ..io.files import load_map
 
-    inputs = [item.get("File", "") for path in maps.values() for item in beside(path).get("Inputs", [])]
+    named = [item for path in maps.values() for item in beside(path).get("Inputs") or ()]
+    inputs = [str(item.get("File", "")) for item in named if isinstance(item, dict)]
     echoes = [Path(item) for item in sorted(set(inputs)) if "MEGRE" in Path(item).name and ".nii" in item]
     for parts in (("mag",), ("real", "imag")):
         first = [next((p for p in echoes if f"part-{part}" in p.name and p.is_file()), None) for part in parts]
         if all(first):
-            pair = [load_map(path) for path in first if path is not None]
+            try:
+                pair = [load_map(path) for path in first if path is not None]
+            except InputError:
+                # Pictures are no reason to refuse a review.
+                continue
             if all(own.same_place(grid, 0.1 * min(grid.voxel_size_mm)) for _, own in pair):
                 return np.sqrt(sum(values.numpy().astype(np.float32) ** 2 for values, _ in pair))
     return None
