@@ -174,8 +174,9 @@ def interval(values: np.ndarray, reference: np.ndarray) -> str:
     return f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
-def report(table: dict[str, list[dict[str, float]]], reference: str) -> None:
-    """Mean ± sd of every score, and the paired differences to the reference."""
+def report(table: dict[str, list[dict[str, float]]]) -> None:
+    """Mean ± sd of every score, and the paired differences to Meta-QSM: from the field alone, if that is there."""
+    reference = "metaqsm" if "metaqsm" in table else "metaqsm-phys"
     print(f"{'method':34s}" + "".join(f"{name:>18s}" for name in ("RMSE %", "HFEN %", "SSIM", "XSIM")))
     columns = {n: {k: np.array([row[k] for row in rows]) for k in rows[0]} for n, rows in table.items()}
     for name, scored in columns.items():
@@ -201,7 +202,7 @@ def table_of_unseen(args: argparse.Namespace) -> dict[str, list[dict[str, float]
             f"{number + 1:4d}  {voxel} mm  " + "  ".join(f"{n} {r[-1]['rmse']:.1f}" for n, r in table.items()),
             flush=True,
         )
-    report(table, "metaqsm")
+    report(table)
     return table
 
 
@@ -219,7 +220,7 @@ def table_of_sizes(args: argparse.Namespace) -> dict[str, dict[str, list[dict[st
                 with torch.inference_mode():
                     rows[name].append(scores(run(case.local), case))
         print(f"\n{size} mm, {args.regions or len(args.seeds)} cases", flush=True)
-        report(rows, "metaqsm")
+        report(rows)
         table[size] = rows
     if args.figure:
         draw(table, args.figure)
