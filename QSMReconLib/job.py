@@ -68,6 +68,20 @@ class Job:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in described.items()}
         return cls(**values)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads, with paths that hold from any folder; what was not said is left out."""
+        described: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if value == item.default:
+                continue
+            if item.name in PATHS:
+                value = [str(path.absolute()) for path in value] if isinstance(value, tuple) else str(value.absolute())
+            described[item.name] = value.to_json() if isinstance(value, Pipeline) else value
+        if not isinstance(self.pipeline, Pipeline) and Path(self.pipeline).is_file():
+            described["pipeline"] = load_pipeline(self.pipeline).to_json()
+        return described
+
     def resolved_pipeline(self) -> Pipeline:
         """The pipeline with the job's options set. Raises InputError or OptionError."""
         pipeline = self.pipeline if isinstance(self.pipeline, Pipeline) else load_pipeline(self.pipeline)
@@ -119,6 +133,17 @@ class Done:
     report: Path
     notes: tuple[str, ...]
     seconds: float
+
+    def as_event(self, scan: str) -> dict[str, Any]:
+        """How it is told to a parent process."""
+        return {
+            "event": "done",
+            "scan": scan,
+            "outputs": [str(path) for path in self.outputs],
+            "report": str(self.report),
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 1),
+        }
 
 
 def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from ..errors import QsmReconError
 from ..runtime import Report
 
 ProgressStyle = Literal["bar", "json", "none"]
@@ -34,6 +35,18 @@ def say_error(text: str, code: int, as_json: bool) -> None:
     if as_json:
         say_json(event="error", text=text, code=code)
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"qsmrecon: {text}", style="red", markup=False)
+
+
+def sentence_of(error: Exception) -> tuple[str, int]:
+    """What to tell a person about an error, and the exit code."""
+    if isinstance(error, QsmReconError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "There was not enough memory: close other programs, or try --device cpu.", 1
+    return (
+        f"Something unforeseen went wrong ({type(error).__name__}: {error}). Set QSMRECON_DEBUG=1 for the details.",
+        1,
+    )
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers_from: int = 99) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from types import FrameType
 
 from .. import __version__
-from ..errors import Cancelled, QsmReconError
+from ..errors import Cancelled
 from . import agreement, cosmos, demo, doctor, evaluate, lesions, lists, run, simulate, stage, train
-from .console import say_error
+from .console import say_error, sentence_of
 
 COMMANDS = (run, stage, cosmos, lists, doctor, demo, simulate, evaluate, lesions, agreement, train)
 
@@ -44,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("QSMRECON_DEBUG"):
             traceback.print_exc()
-        code = error.exit_code if isinstance(error, QsmReconError) else 1
-        text = str(error) if isinstance(error, QsmReconError) else _unforeseen(error)
+        text, code = sentence_of(error)
         say_error(text, code, as_json=getattr(args, "progress", "") == "json")
         return code
 
@@ -55,12 +54,6 @@ def _cancel(number: int, frame: FrameType | None) -> None:
     for other in (signal.SIGINT, signal.SIGTERM):
         signal.signal(other, signal.SIG_IGN)
     raise Cancelled("Cancelled; nothing was written.")
-
-
-def _unforeseen(error: Exception) -> str:
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "There was not enough memory: close other programs, or try --device cpu."
-    return f"Something unforeseen went wrong ({type(error).__name__}: {error}). Set QSMRECON_DEBUG=1 for the details."
 
 
 if __name__ == "__main__":

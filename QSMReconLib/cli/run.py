@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import Cancelled, InputError
 from ..job import Job, run_job
-from .console import reporting, say, say_error, say_json
+from .console import reporting, say, say_error, say_json, sentence_of
 
 GRE_FLAGS = ("magnitude", "phase", "real", "imag")
 
@@ -33,6 +33,9 @@ def add_to(commands: Any) -> None:
     added.add_argument("--labels", type=Path, help="numbered regions on the scan's grid, for reference.region=label")
     add_gre_flags(added)
     add_runtime_flags(added)
+    added.add_argument(
+        "--jobs", type=int, default=1, metavar="N", help="scans at a time, each a process of its own; default: 1"
+    )
     added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     added.set_defaults(command=command)
 
@@ -63,31 +66,49 @@ def add_runtime_flags(added: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run the job; where one scan of several cannot be used, the others are done and the exit code still tells."""
+    """Run the job; where one scan of several fails, the others are done and the exit code still tells."""
     job = job_of(args)
+    if args.jobs < 1:
+        raise InputError(f"--jobs is {args.jobs}, but must be at least 1.")
     stages = [step.stage.name for step in job.resolved_pipeline().steps]
     scans = job.scans()
     as_json = args.progress == "json"
-    code = 0
-    for files in scans:
-        try:
-            with reporting(args.progress, stages) as report:
-                done = run_job(job, files, report)
-        except InputError as error:
-            if len(scans) == 1:
-                raise
-            say_error(f"{files.name}: {error}", error.exit_code, as_json)
-            code = error.exit_code
-            continue
-        if as_json:
-            say_json(
-                event="done", scan=files.name, outputs=[str(path) for path in done.outputs], report=str(done.report)
-            )
-        else:
-            for line in (*(f"  · {note}" for note in done.notes), ""):
+    codes: dict[str, int] = {}
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "error":
+            codes[event["scan"]] = event["code"]
+            say_error(f"{event['scan']}: {event['text']}", event["code"], as_json)
+        elif as_json:
+            say_json(**event)
+        elif event["event"] == "done":
+            for line in (*(f"  · {note}" for note in event["notes"]), ""):
                 say(line)
-            say(f"{files.name}: {len(done.outputs)} maps in {done.seconds:.0f} s. Report: {done.report}")
-    return code
+            maps, seconds = len(event["outputs"]), event["seconds"]
+            say(f"{event['scan']}: {maps} maps in {seconds:.0f} s. Report: {event['report']}")
+
+    if args.jobs > 1 and len(scans) > 1:
+        from ..cohort.side_by_side import run_side_by_side
+
+        if args.progress == "bar":
+            say(f"{len(scans)} scans, {args.jobs} at a time.")
+        run_side_by_side(job, scans, args.jobs, tell)
+    else:
+        for files in scans:
+            try:
+                with reporting(args.progress, stages) as report:
+                    done = run_job(job, files, report)
+                tell(done.as_event(files.name))
+            except Cancelled:
+                raise
+            except Exception as error:
+                if len(scans) == 1:
+                    raise
+                text, code = sentence_of(error)
+                tell({"event": "error", "text": text, "code": code, "scan": files.name})
+    if codes and not as_json:
+        say(f"{len(scans) - len(codes)} of {len(scans)} scans were done; not {', '.join(sorted(codes))}.")
+    return min(codes.values(), default=0)
 
 
 def job_of(args: argparse.Namespace) -> Job:

@@ -1,0 +1,1 @@
+"""Many scans through the same pipeline."""
