@@ -259,6 +259,10 @@ class R2StarMap(Artifact):
     kind: ClassVar[str] = "R2* map"
     r2star_hz: torch.Tensor = field(metadata=volume("R2*", "Hz", "R2starmap", "r2star", (0.0, 50.0)))
     field_strength_t: float
+    std_hz: torch.Tensor | None = field(
+        default=None,
+        metadata=volume("Standard error of R2*", "Hz", "desc-uncertainty_R2starmap", "r2star_std", (0.0, 5.0)),
+    )
 
 
 @dataclass(frozen=True)
@@ -268,6 +272,10 @@ class R2Map(Artifact):
     kind: ClassVar[str] = "R2 map"
     r2_hz: torch.Tensor = field(metadata=volume("R2", "Hz", "R2map", "r2", (0.0, 30.0)))
     field_strength_t: float
+    std_hz: torch.Tensor | None = field(
+        default=None,
+        metadata=volume("Standard error of R2", "Hz", "desc-uncertainty_R2map", "r2_std", (0.0, 5.0)),
+    )
 
 
 @dataclass(frozen=True)
@@ -277,6 +285,12 @@ class R2PrimeMap(Artifact):
     kind: ClassVar[str] = "R2′ map"
     r2prime_hz: torch.Tensor = field(metadata=volume("R2′", "Hz", "R2primemap", "r2prime", (0.0, 20.0)))
     field_strength_t: float
+    guessed: bool = False
+    """True where it was not measured, but guessed from R2*."""
+    std_hz: torch.Tensor | None = field(
+        default=None,
+        metadata=volume("Standard error of R2′", "Hz", "desc-uncertainty_R2primemap", "r2prime_std", (0.0, 5.0)),
+    )
 
 
 @dataclass(frozen=True)

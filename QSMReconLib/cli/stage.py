@@ -41,6 +41,9 @@ MAPS: dict[str, tuple[type[Artifact], str]] = {
     "r2prime": (R2PrimeMap, "R2′ in Hz"),
 }
 
+OWN_GRID = ("r2",)
+"""Maps that may lie elsewhere: the stage that needs them resamples them, and says so."""
+
 
 def add_to(commands: Any) -> None:
     """Add the command."""
@@ -117,13 +120,14 @@ def load_given(args: argparse.Namespace) -> Artifacts:
             raise InputError(f"{args.gre} holds {len(scans)} scans; give the folder of one subject.")
         given |= load_scan(scans[0], job.given()).artifacts
     grid = next((item.grid for item in given.values()), None)
-    maps: dict[str, torch.Tensor] = {}
+    maps: dict[str, tuple[torch.Tensor, Grid]] = {}
     for name in MAPS:
         path = getattr(args, name.replace("-", "_"))
         if path is not None:
-            maps[name], own = load_map(path, args.b0_direction, MAPS[name][0].declared_volumes()[0].unit)
+            values, own = load_map(path, args.b0_direction, MAPS[name][0].declared_volumes()[0].unit)
+            maps[name] = values, own
             grid = grid or own
-            if not own.same_place(grid):
+            if name not in OWN_GRID and not own.same_place(grid):
                 raise InputError(f"{path} lies on another grid than the rest: resample it first.")
     if args.mask is not None:
         if grid is None:
@@ -131,9 +135,9 @@ def load_given(args: argparse.Namespace) -> Artifacts:
         given[Mask] = load_mask(args.mask, grid)
     if args.labels is not None and grid is not None:
         given[LabelMap] = load_labels(args.labels, grid)
-    for name, values in maps.items():
-        assert grid is not None  # a map has been read, and its grid with it
-        given[MAPS[name][0]] = _artifact(name, grid, values, given.get(Mask), args.field_strength)
+    for name, (values, own) in maps.items():
+        place = own if name in OWN_GRID or grid is None else grid
+        given[MAPS[name][0]] = _artifact(name, place, values, given.get(Mask), args.field_strength)
     return given
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import pi
+from typing import NamedTuple
 
 from .._lazy import torch
 from ..data import Grid, Mask
@@ -13,8 +14,21 @@ HIGHEST_HZ = 1000.0
 """Nothing that decays faster leaves a signal at a millisecond; noise does."""
 
 
+LATE_S = 1.0
+"""No gradient or spin echo is left after this time."""
+
+
+class Decay(NamedTuple):
+    """A rate and its standard error, both in Hz (...)."""
+
+    rate_hz: torch.Tensor
+    std_hz: torch.Tensor
+
+
 def check_echoes(method: str, echo_times_s: Sequence[float]) -> None:
-    """Raises InputError where there are too few echoes to tell a decay from noise."""
+    """Raises InputError for too few echoes to tell a decay from noise, and for echo times in milliseconds."""
+    if max(echo_times_s) > LATE_S:
+        raise InputError(f"{method}: an echo time of {max(echo_times_s):g} s must be milliseconds; give seconds.")
     if len(echo_times_s) < 3:
         raise InputError(
             f"{method} needs at least three echoes, and the scan has {len(echo_times_s)}; leave this stage out."
@@ -60,20 +74,25 @@ def fit_decay(
     iterations: int = 20,
     tolerance: float = 1e-4,
     progress: Callable[[float], None] | None = None,
-) -> torch.Tensor:
-    """The rate in Hz (...) of the least-squares fit of A·exp(-rate·t) to magnitudes (echo, ...), lifted to the mean
-    that a magnitude has in `noise` (the standard deviation of its real part).
+    fading: torch.Tensor | None = None,
+) -> Decay:
+    """The least-squares fit of A·fading·exp(-rate·t) to magnitudes (echo, ...), lifted to the mean that a magnitude has
+    in `noise` (the standard deviation of its real part).
 
     Levenberg-Marquardt in A and rate, starting from the weighted logarithm; 0 to 1000 Hz, 0 where there is no signal.
+    `fading` (echo, ...), 1 where None, is what else takes signal from each echo. The standard error is that of the
+    linearised fit, for `noise`, or for the scatter about the fit where none is given.
     """
-    amplitude, rate = log_linear((signal**2 - 2 * noise**2).clamp(min=0).sqrt(), times_s)
+    fades: Sequence[torch.Tensor | float] = [1.0] * len(times_s) if fading is None else list(fading)
+    bright = (signal**2 - 2 * noise**2).clamp(min=0).sqrt()
+    amplitude, rate = log_linear(bright if fading is None else bright / fading.clamp(min=0.1), times_s)
     rate = rate.clamp(0, HIGHEST_HZ)
     damping = torch.full_like(rate, 1e-3)
 
     def model(amplitude: torch.Tensor, rate: torch.Tensor) -> tuple[torch.Tensor, ...]:
         cost, aa, at, tt, ga, gt = (torch.zeros_like(rate) for _ in range(6))
-        for echo, time in zip(signal, times_s, strict=True):
-            decay = torch.exp(-rate * time)
+        for echo, time, fade in zip(signal, times_s, fades, strict=True):
+            decay = fade * torch.exp(-rate * time)
             pure = amplitude * decay
             whole = rician_mean(pure, noise) if noise > 0 else pure
             # The slope of the mean, but for the little that its last term changes.
@@ -106,4 +125,9 @@ def fit_decay(
             progress((iteration + 1) / iterations)
         if moved.norm() <= tolerance * rate.norm():
             break
-    return torch.where(signal.sum(0) > 0, rate, torch.zeros_like(rate))
+    there = signal.sum(0) > 0
+    spread = torch.full_like(cost, noise**2) if noise > 0 else cost / max(len(times_s) - 2, 1)
+    # Relative to its parts, the determinant of two nearly parallel slopes is rounding.
+    determinant = torch.maximum(aa * tt - at**2, 1e-6 * aa * tt).clamp(min=1e-30)
+    std = (spread * aa / determinant).sqrt().clamp(max=HIGHEST_HZ)
+    return Decay(torch.where(there, rate, 0), torch.where(there, std, 0))

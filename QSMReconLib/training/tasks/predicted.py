@@ -47,7 +47,7 @@ def relative_loss(
     """The loss (B, C) of maps (B, C, X, Y, Z) against those of `start`, every map for itself.
 
     Of the error inside the mask: mean absolute, root mean square, and `gradient` times that of differences between
-    neighbours, each relative to the error of `start`, or to a twentieth of the map's contrast where that is more.
+    neighbours, each relative to the error of `start`, or to a seventh of the map's contrast where that is more.
     """
     count = mask.sum((2, 3, 4)).clamp(min=1)
 
@@ -64,6 +64,6 @@ def relative_loss(
     with torch.no_grad():
         middle = (truth * mask).sum((2, 3, 4), keepdim=True) / count[:, :, None, None, None]
         flat = sizes((middle - truth) * mask)
-        scales = [torch.maximum(a, 0.05 * b) + 1e-7 for a, b in zip(sizes((start - truth) * mask), flat, strict=True)]
+        scales = [torch.maximum(a, 0.15 * b) + 1e-7 for a, b in zip(sizes((start - truth) * mask), flat, strict=True)]
     absolute, root, jumps = (a / b for a, b in zip(sizes((found - truth) * mask), scales, strict=True))
     return absolute + root + gradient * jumps

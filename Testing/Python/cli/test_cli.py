@@ -246,3 +246,17 @@ def test_help_starts_quickly_and_without_torch() -> None:
         "import sys; from QSMReconLib.cli.main import parser; parser().format_help(); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_r2_may_lie_on_another_grid_than_r2star(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value, edge in (("star", 20.0, 1.0), ("r2", 14.0, 2.0)):
+        volume = np.full((round(16 / edge),) * 3, value, np.float32)
+        affine = np.diag([edge, edge, edge, 1.0])
+        affine[:3, 3] = edge / 2
+        nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / f"{name}.nii.gz")
+    arguments = ["stage", "r2prime", "--r2star", str(tmp_path / "star.nii.gz"), "--r2", str(tmp_path / "r2.nii.gz")]
+    assert main([*arguments, "--field-strength", "3", "-o", str(tmp_path / "out")]) == 0
+    made = nibabel.load(tmp_path / "out" / "r2prime.nii.gz").get_fdata()
+    assert made.shape == (16, 16, 16)
+    assert np.allclose(made[1:-1, 1:-1, 1:-1], 6.0, atol=1e-4)
+    assert "resampled to that of R2*" in capsys.readouterr().out

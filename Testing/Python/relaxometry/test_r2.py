@@ -60,8 +60,40 @@ def test_a_mask_on_another_grid_is_refused() -> None:
         R2Fit().apply(spin_echoes(), GRE, other, Runtime())
 
 
-def test_r2prime_is_never_negative_and_keeps_to_one_grid() -> None:
+def test_one_echo_gives_r2_by_an_assumption_that_is_said() -> None:
+    rates = torch.linspace(8, 18, GRID.shape[0])[:, None, None].expand(GRID.shape)
+    shading = torch.linspace(0.5, 2, GRID.shape[1])[None, :, None].expand(GRID.shape)
+    times = (0.004, 0.010, 0.016)
+    echoes = torch.stack([700 * shading * torch.exp(-1.6 * rates * time) for time in times])
+    gre = GreData(GRID, echoes, torch.zeros_like(echoes), times, 3.0)
+    one = SpinEchoData(GRID, (250 * shading * torch.exp(-0.08 * rates))[None], (0.08,))
+    runtime = Runtime()
+    found = R2Fit(typical_r2_hz=12.0).apply(one, gre, MASK, runtime)
+    assert torch.allclose(found.r2_hz, rates - rates.median() + 12.0, atol=1e-2)
+    assert "median R2 is 12 Hz" in runtime.notes[0]
+    with pytest.raises(InputError, match="at least three echoes"):
+        R2Fit().apply(one, GRE, MASK, Runtime())
+
+
+def test_r2prime_is_never_negative_and_says_so() -> None:
     star = R2StarMap(GRID, torch.full(GRID.shape, 10.0), 3.0)
-    assert not R2Prime().apply(star, R2Map(GRID, torch.full(GRID.shape, 12.0), 3.0), Runtime()).r2prime_hz.any()
-    with pytest.raises(InputError, match="not on the same grid"):
-        R2Prime().apply(star, R2Map(Grid.centred((6, 5, 5)), torch.zeros(6, 5, 5), 3.0), Runtime())
+    runtime = Runtime()
+    assert not R2Prime().apply(star, R2Map(GRID, torch.full(GRID.shape, 12.0), 3.0), runtime).r2prime_hz.any()
+    assert "less than R2 in 100 %" in runtime.notes[0]
+
+
+def test_r2_on_another_grid_is_resampled_and_it_is_said() -> None:
+    fine, coarse = Grid.centred((12, 12, 12)), Grid.centred((6, 6, 6), (2.0, 2.0, 2.0))
+
+    def ramp(grid: Grid) -> torch.Tensor:
+        x = (torch.arange(grid.shape[0]) - (grid.shape[0] - 1) / 2) * grid.voxel_size_mm[0]
+        return (14 + 0.5 * x)[:, None, None].expand(grid.shape).contiguous()
+
+    star = R2StarMap(fine, ramp(fine) + 6.0, 3.0, torch.full(fine.shape, 0.3))
+    runtime = Runtime()
+    made = R2Prime().apply(star, R2Map(coarse, ramp(coarse), 3.0, torch.full(coarse.shape, 0.4)), runtime)
+    inside = (slice(2, -2),) * 3
+    assert torch.allclose(made.r2prime_hz[inside], torch.tensor(6.0), atol=1e-4)
+    assert made.std_hz is not None
+    assert torch.allclose(made.std_hz[inside], torch.tensor(0.5), atol=1e-4)
+    assert "another grid (2 × 2 × 2 mm): it was resampled" in runtime.notes[0]

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from QSMReconLib.data import Artifact, GreData, Grid, Mask, R2StarMap
+from QSMReconLib.data import Artifact, GreData, Grid, Mask, R2StarMap, TotalField
 from QSMReconLib.errors import InputError
-from QSMReconLib.relaxometry.r2star import Arlo, R2StarFit, arlo, equal_spacing
+from QSMReconLib.physics.constants import ppm_per_hz
+from QSMReconLib.relaxometry.r2star import Arlo, R2StarFit, arlo, equal_spacing, fading_of
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import Stage
 
@@ -16,13 +17,13 @@ both = pytest.mark.parametrize("stage", [Arlo(), R2StarFit()], ids=["arlo", "r2s
 def test_arlo_finds_a_pure_decay_within_simpsons_rule(count: int) -> None:
     rates = torch.tensor([1.0, 20.0, 60.0, 120.0])
     times = 0.004 + 0.006 * torch.arange(count)
-    found = arlo(700 * torch.exp(-rates * times[:, None]), 0.006)
+    found = arlo(700 * torch.exp(-rates * times[:, None]), 0.006).rate_hz
     assert torch.allclose(found, rates, rtol=5e-3)
 
 
 def test_arlo_of_nothing_is_zero_and_never_negative() -> None:
-    assert not arlo(torch.zeros(3, 4), 0.005).any()
-    assert not arlo(torch.tensor([1.0, 2.0, 3.0])[:, None], 0.005).any()
+    assert not arlo(torch.zeros(3, 4), 0.005).rate_hz.any()
+    assert not arlo(torch.tensor([1.0, 2.0, 3.0])[:, None], 0.005).rate_hz.any()
 
 
 def test_spacing_is_checked() -> None:
@@ -66,3 +67,56 @@ def test_the_noise_floor_takes_the_bias_off_fast_decay() -> None:
     without = R2StarFit(noise_floor=False).apply(gre, mask, Runtime()).r2star_hz.median()
     assert abs(float(with_floor) - 120) < 3
     assert float(without) < 114
+
+
+@both
+def test_the_standard_error_is_the_scatter(stage: Stage) -> None:
+    grid = Grid.centred((24, 24, 24))
+    times = tuple(0.004 + 0.006 * n for n in range(5))
+    rough = 20 * torch.randn(2, 5, *grid.shape, generator=torch.Generator().manual_seed(3))
+    pure = 1000 * torch.exp(-25 * torch.tensor(times))[:, None, None, None]
+    signal = torch.complex(pure + rough[0], rough[1])
+    made = stage.apply(
+        GreData(grid, signal.abs(), signal.angle(), times, 3.0), Mask(grid, torch.ones(grid.shape)), Runtime()
+    )
+    assert made.std_hz is not None
+    assert float(made.std_hz.mean()) == pytest.approx(float(made.r2star_hz.std()), rel=0.06)
+    assert abs(float(made.r2star_hz.mean()) / 25 - 1) < 0.02
+
+
+def test_a_linear_field_fades_as_the_sum_over_the_voxel_does() -> None:
+    """Against spins on a fine grid inside every voxel, along all three axes at once, with an edge of the mask."""
+    times = (0.005, 0.02, 0.04)
+    per_voxel = (3.0, -5.0, 9.0)
+    axes = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in (5, 4, 6)), indexing="ij")
+    field_hz = sum(g * axis for g, axis in zip(per_voxel, axes, strict=True))
+    mask = torch.ones(5, 4, 6)
+    mask[0], field_hz[0] = 0, 1e4
+    fading = fading_of(field_hz, mask, times)
+    inside = (torch.arange(200) + 0.5) / 200 - 0.5
+    for echo, time in enumerate(times):
+        expected = 1.0
+        for g in per_voxel:
+            expected *= abs(complex(torch.exp(2j * torch.pi * g * time * inside).mean()))
+        assert torch.allclose(fading[echo][mask > 0], torch.tensor(expected), rtol=1e-3)
+
+
+def test_field_gradients_are_taken_off_r2star_where_asked_for() -> None:
+    grid = Grid.centred((8, 8, 8), (1.0, 1.0, 3.0))
+    times = (0.005, 0.012, 0.019, 0.026, 0.033)
+    slope = torch.arange(8.0)[None, None, :].expand(grid.shape) * 14.0
+    sinc = torch.sinc(14.0 * torch.tensor(times)).abs()
+    signal = (1000 * torch.exp(-20 * torch.tensor(times)) * sinc)[:, None, None, None].expand(5, *grid.shape)
+    gre = GreData(grid, signal, torch.zeros_like(signal), times, 3.0)
+    mask = Mask(grid, torch.ones(grid.shape, dtype=torch.bool))
+    total = TotalField(grid, slope * ppm_per_hz(3.0))
+    runtime = Runtime()
+    found = R2StarFit(field_gradients=True, noise_floor=False).apply(gre, mask, runtime, total)
+    assert torch.allclose(found.r2star_hz, torch.tensor(20.0), atol=0.05)
+    assert "field gradients" in runtime.notes[0].lower()
+    assert float(R2StarFit(noise_floor=False).apply(gre, mask, Runtime(), total).r2star_hz.min()) > 23
+    with pytest.raises(InputError, match="needs the total field"):
+        R2StarFit(field_gradients=True).apply(gre, mask, Runtime())
+    elsewhere = TotalField(Grid.centred((8, 8, 8)), slope)
+    with pytest.raises(InputError, match="not on the grid"):
+        R2StarFit(field_gradients=True).apply(gre, mask, Runtime(), elsewhere)
