@@ -206,7 +206,7 @@ def test_one_stage_on_a_scan(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["stage", "arlo", "--gre", str(study / "sub-02"), "--mask", str(true_mask(study, "02"))]
     assert main([*arguments, "-o", str(out), "--device", "cpu", "--progress", "none"]) == 0
-    assert files(out) == {"r2star.nii.gz", "r2star.json"}
+    assert files(out) == {f"{name}.{end}" for name in ("r2star", "r2star_std") for end in ("nii.gz", "json")}
 
 
 def test_the_doctor_says_what_there_is(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
