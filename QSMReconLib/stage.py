@@ -97,7 +97,7 @@ class Stage:
     @classmethod
     def options(cls) -> tuple[Option, ...]:
         """The declared options, in the order of declaration."""
-        return _options(cls)
+        return _options(cls)  # type: ignore[arg-type] # Classes are hashable; mypy sees their instances' __hash__.
 
     @classmethod
     def needs(cls) -> dict[str, type[Artifact]]:

@@ -70,7 +70,7 @@ def review_files(
     if derivatives is not None:
         title, found, beside = find_maps(derivatives)
         files = found | files
-        others = beside | {name: path for name, path in others.items() if path is not None}
+        others = {**beside, **{name: path for name, path in others.items() if path is not None}}
     more = {name: others.get(name) for name in MORE}
     loaded = load_maps(files, others.get("mask"), magnitude, others.get("field"), more)
     if magnitude is None:

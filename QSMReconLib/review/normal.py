@@ -53,8 +53,8 @@ def wander(
                 break
         for name, contrasts in found.items():
             if len(contrasts) >= LEAST:
-                middle = np.median(contrasts)
-                spread[name].append((radius, 1.4826 * float(np.median(np.abs(contrasts - middle)))))
+                apart = np.abs(np.array(contrasts) - np.median(contrasts))
+                spread[name].append((radius, 1.4826 * float(np.median(apart))))
     return {name: _between(pairs) for name, pairs in spread.items()}
 
 

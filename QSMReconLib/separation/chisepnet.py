@@ -105,5 +105,5 @@ class ChiSepNet(Stage):
             raise InputError("chisepnet was told to use R2′, and there is none: give --r2prime, or spin echoes.")
         if r2star is None:
             raise InputError("chisepnet needs R2′ or R2*: give --r2prime or --r2star, or put r2starfit before it.")
-        rule = R2PrimeFromR2Star(method=self.guess, any_field_strength=self.any_field_strength)
-        return rule.apply(r2star, runtime, chi)
+        options = {"method": self.guess, "any_field_strength": self.any_field_strength}
+        return R2PrimeFromR2Star.with_options(options).apply(r2star, runtime, chi)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .._lazy import torch
-from ..data import ChiMap, R2PrimeMap, R2StarMap
+from ..data import Artifact, ChiMap, GreData, R2PrimeMap, R2StarMap
 from ..errors import InputError
 from ..networks.card import load_card, load_network, networks
 from ..runtime import Runtime
@@ -35,6 +37,16 @@ class R2PrimeFromR2Star(Stage):
     share: float = option(0.32, "scaling: R2′ over R2*", ge=0.01, le=1)
     any_field_strength: bool = option(False, "network: also where B0 is not 3 T, which it does not know")
 
+    def check(self, given: Mapping[type[Artifact], Artifact]) -> None:
+        if self.method != "network" or self.any_field_strength:
+            return
+        for scan in (given.get(GreData), given.get(R2StarMap)):
+            if isinstance(scan, GreData | R2StarMap) and not KNOWN_T[0] <= scan.field_strength_t <= KNOWN_T[1]:
+                raise InputError(
+                    f"{self.network} knows R2* at 3 T only, and this scan is of {scan.field_strength_t:g} T: measure "
+                    "spin echoes, choose another method, or set any_field_strength if you know better."
+                )
+
     def apply(self, r2star: R2StarMap, runtime: Runtime, chi: ChiMap | None = None) -> R2PrimeMap:
         rate = r2star.r2star_hz
         if self.method == "network":
@@ -53,11 +65,7 @@ class R2PrimeFromR2Star(Stage):
     def _by_network(self, r2star: R2StarMap, runtime: Runtime, chi: ChiMap | None) -> torch.Tensor:
         from ..networks.volumes import apply_network
 
-        if not (self.any_field_strength or KNOWN_T[0] <= r2star.field_strength_t <= KNOWN_T[1]):
-            raise InputError(
-                f"{self.network} knows R2* at 3 T only, and this scan is of {r2star.field_strength_t:g} T: measure "
-                "spin echoes, choose another method, or set any_field_strength if you know better."
-            )
+        self.check({R2StarMap: r2star})
         if chi is None:
             raise InputError(f"{self.network} needs a χ map beside R2*: put an inversion before it, or give --chi.")
         check_places(r2star.grid, chi)

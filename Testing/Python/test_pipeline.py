@@ -150,3 +150,12 @@ def test_devices_that_are_not_there_are_refused() -> None:
         pick_device("cuda:99")
     with pytest.raises(InputError, match="cannot be used here"):
         pick_device("abacus")
+
+
+def test_a_scan_beyond_3_tesla_falls_back_from_the_network_to_the_rule(small_head: Head) -> None:
+    gre = small_head[GreData]
+    assert isinstance(gre, GreData)
+    for tesla, ran in ((3.0, "network"), (7.0, "two-slopes")):
+        plan = named_pipelines()["clinical"].plan({GreData: replace(gre, field_strength_t=tesla)})
+        stages = [step.stage for step, why in plan if not why]
+        assert [stage.method for stage in stages if isinstance(stage, R2PrimeFromR2Star)] == [ran]
