@@ -5,7 +5,7 @@
 DATA is the BIDS folder with derivatives/truth. The true local field gets 2 ppb of noise, the true R2′ 1 Hz. Studies:
 
     chi      the separations from R2′, with χ from TKD, total variation, qsmnet-phys and the truth
-    r2star   the same scan without spin echoes: R2*-QSM, and R2′ by each rule that guesses it
+    r2star   the same scan without spin echoes: R2*-QSM, and R2′ by each rule, or the network, that guesses it
     noise    R2′ with 0.5 to 3 Hz of noise
     dr       R2′ that a relaxivity off by up to 20 %, or another one for each source, has made
     masks    the joint optimisation with the masks of veins and fluid
@@ -41,10 +41,11 @@ from QSMReconLib.labels import DEEP_NUCLEI, Label
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.separation.chiseparation import ChiSeparation
+from QSMReconLib.separation.chisepnet import ChiSepNet
 from QSMReconLib.separation.findcsf import FindCsf
 from QSMReconLib.separation.findvessels import FindVessels
 from QSMReconLib.separation.nullseparation import NullSeparation
-from QSMReconLib.separation.r2primefromr2star import R2PrimeFromR2Star
+from QSMReconLib.separation.r2primefromr2star import METHODS, R2PrimeFromR2Star
 from QSMReconLib.separation.r2starqsm import R2StarQsm
 from QSMReconLib.stage import Stage
 
@@ -53,6 +54,7 @@ COLUMNS = ("nrmse", "xsim", "correlation", "dgm", "slope", "bias_ppb", "limit_pp
 FIELD_NOISE_PPM = 0.002
 DECAY_NOISE_HZ = 1.0
 DR = 137.0
+SEPARATIONS: dict[str, Stage] = {"null": NullSeparation(), "joint": ChiSeparation(), "chisepnet": ChiSepNet()}
 INVERSIONS: dict[str, Stage] = {"tkd": Tkd(), "tv": Tv(), "qsmnet-phys": QsmNet()}
 
 Given = dict[type[Artifact], Artifact]
@@ -150,6 +152,12 @@ def make(stage: Stage, given: Given, *more: Artifact) -> Artifact:
     return stage.run(given | {type(artifact): artifact for artifact in more}, Runtime())[0]
 
 
+def each(label: str, given: Given, *more: Artifact) -> Iterator[Row]:
+    """Every separation of the same."""
+    for way, stage in SEPARATIONS.items():
+        yield f"{way}, {label}", lambda s=stage: separate(s, given, *more)
+
+
 def rows(study: str, head: Head) -> Iterator[Row]:
     """The separations of a study, by name."""
     given = head.measured()
@@ -165,28 +173,23 @@ def rows(study: str, head: Head) -> Iterator[Row]:
     if study == "chi":
         yield "joint, no χ map", lambda: separate(ChiSeparation(), given)
         for name in (*INVERSIONS, "truth"):
-            yield f"null, χ of {name}", lambda n=name: separate(NullSeparation(), given, chi(n))
-            if name != "truth":
-                yield f"joint, χ of {name}", lambda n=name: separate(ChiSeparation(), given, chi(n))
+            for way, stage in SEPARATIONS.items():
+                if name != "truth" or way == "null":
+                    yield f"{way}, χ of {name}", lambda s=stage, n=name: separate(s, given, chi(n))
     elif study == "r2star":
         yield "R2*-QSM", lambda: separate(R2StarQsm(), given, chi("qsmnet-phys"))
-        for method in ("two-slopes", "pseudo-r2", "scaling"):
-            guess = make(R2PrimeFromR2Star(method=method), given)
-            yield f"null, {method}", lambda g=guess: separate(NullSeparation(), given, g, chi("qsmnet-phys"))
-            yield f"joint, {method}", lambda g=guess: separate(ChiSeparation(), given, g, chi("qsmnet-phys"))
-        yield "null, R2′", lambda: separate(NullSeparation(), given, chi("qsmnet-phys"))
-        yield "joint, R2′", lambda: separate(ChiSeparation(), given, chi("qsmnet-phys"))
+        for method in METHODS:
+            guess = make(R2PrimeFromR2Star(method=method), given, chi("qsmnet-phys"))
+            yield from each(f"R2′ by {method}", given, guess, chi("qsmnet-phys"))
+        yield from each("R2′", given, chi("qsmnet-phys"))
     elif study == "noise":
         for noise in (0.5, 1.0, 2.0, 3.0):
             noisy = head.measured(noise_hz=noise)
-            yield f"null, R2′ ± {noise:g} Hz", lambda g=noisy: separate(NullSeparation(), g, chi("qsmnet-phys"))
-            yield f"joint, R2′ ± {noise:g} Hz", lambda g=noisy: separate(ChiSeparation(), g, chi("qsmnet-phys"))
+            yield from each(f"R2′ ± {noise:g} Hz", noisy, chi("qsmnet-phys"))
     elif study == "dr":
         for para, dia in ((0.8, 0.8), (1.2, 1.2), (1.0, 0.8), (0.8, 1.0)):
             other = head.measured(para * DR, dia * DR)
-            label = f"Dr {para * DR:.0f}/{dia * DR:.0f}"
-            yield f"null, {label}", lambda g=other: separate(NullSeparation(), g, chi("qsmnet-phys"))
-            yield f"joint, {label}", lambda g=other: separate(ChiSeparation(), g, chi("qsmnet-phys"))
+            yield from each(f"Dr {para * DR:.0f}/{dia * DR:.0f}", other, chi("qsmnet-phys"))
     else:
         fluid = make(FindCsf(), given)
         veins = make(FindVessels(), given, chi("qsmnet-phys"))
