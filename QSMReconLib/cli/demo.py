@@ -12,7 +12,7 @@ from ..runtime import Runtime
 from .console import reporting, say
 from .evaluate import show
 
-SHAPE, VOXEL_SIZE_MM = (128, 152, 128), (1.25, 1.25, 1.25)
+SHAPE, VOXEL_SIZE_MM = (108, 128, 108), (1.5, 1.5, 1.5)
 
 
 def add_to(commands: Any) -> None:
