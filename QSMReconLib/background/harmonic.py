@@ -51,9 +51,9 @@ def smooth_part(
     basis = torch.stack(list(solid_harmonics(*near)))
     length = basis.norm(dim=1).clamp(min=1e-12)
     basis /= length[:, None]
-    count = torch.ones_like(near[0]) if weight is None else weight[inside][::step].double().clamp(min=1e-6)
+    count = torch.ones_like(near[0]) if weight is None else weight[inside][::step].double()
     normal = (basis * count) @ basis.T
-    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()))
+    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()) + 1e-30)
     amounts = torch.linalg.solve(normal, (basis * count) @ field_ppm[inside][::step].double()) / length
     x, y, z = (position / scale).to(field_ppm.dtype).T
     values = torch.zeros_like(x)

@@ -137,7 +137,7 @@ def _errors(pair: _Map, scale: float) -> dict[str, float]:
 def _truth_of(volume: Volume, files: dict[str, Path], grid: Grid) -> torch.Tensor | None:
     if volume.bids in files:
         return _read(files[volume.bids], grid)
-    parts = [part.bids for kind in (R2Map, R2PrimeMap) for part in kind.declared_volumes()]
+    parts = [kind.declared_volumes()[0].bids for kind in (R2Map, R2PrimeMap)]
     if volume.bids == R2StarMap.declared_volumes()[0].bids and all(part in files for part in parts):
         return _read(files[parts[0]], grid) + _read(files[parts[1]], grid)
     return None

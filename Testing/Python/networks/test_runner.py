@@ -104,7 +104,7 @@ def test_a_network_of_one_resolution_gets_and_returns_that_of_the_scan(small_hea
     network = UNet(UNetConfig(base=4, depth=2)).eval().requires_grad_(False)
     made = reconstruct(network, card, local.field_ppm, local.mask, local.grid, half=False)
     assert made.chi_ppm.shape == local.grid.shape
-    assert any("resampled to 3 mm" in note for note in made.notes)
+    assert any("resampled to 2.9 × 3 × 2.9 mm" in note for note in made.notes)
     assert float(made.chi_ppm.abs().max()) > 0
 
 

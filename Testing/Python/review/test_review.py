@@ -185,7 +185,7 @@ def test_the_report_shows_every_lesion(done):
     html = render_report(done, "sub-<1>", {"Inputs": "x"})
     assert "sub-&lt;1&gt;" in html
     assert len(re.findall(r'<section id="lesion-\d+">', html)) == len(LESIONS)
-    assert html.count("data:image/png;base64,") == len(LESIONS)
+    assert html.count("data:image/png;base64,") == len(LESIONS) + 3  # The brain in three views, with every lesion.
     assert "research use only" in html
     assert "not a published standard" in html
     assert html.count("<svg") == len(LESIONS)

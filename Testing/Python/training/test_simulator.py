@@ -143,7 +143,7 @@ def _volumes(sample: Sample) -> list[torch.Tensor]:
 def test_voxel_sizes_of_a_range_fill_it_and_consecutive_batches_differ(ball_anatomy: Anatomy) -> None:
     config = SimulatorConfig(sizes=(16,), low_mm=(0.5, 0.5, 2.0), high_mm=(1.0, 1.0, 4.0), axial=1.0)
     simulator = Simulator(ball_anatomy, config, seed=3)
-    drawn = [simulator._grid(Dice(number), number)[1] for number in range(0, 400, 2)]
+    drawn = [simulator._grid(Dice(number), number)[1] for number in range(0, 1000, 2)]
     edges = torch.tensor(drawn)
     for axis, (low, high) in enumerate(zip(config.low_mm, config.high_mm, strict=True)):
         assert low <= float(edges[:, axis].min()) < low + 0.02 * (high - low)
