@@ -72,7 +72,7 @@ def test_what_is_no_weights_or_of_another_network_is_refused_in_a_sentence(
     for file in ("a.safetensors", "a.pt", "b.pt"):
         with pytest.raises(InputError, match="does not hold the weights"):
             weights_of(str(tmp_path / file))
-    with pytest.raises(InputError, match="no network or file 'qsmnot' to start from; there are .*, qsmnet, "):
+    with pytest.raises(InputError, match=r"no network or file 'qsmnot' to start from; there are .*, qsmnet, "):
         weights_of("qsmnot")
     other = replace(TINY, start_from="qsmnet-phys")
     with pytest.raises(InputError, match="another network"):
