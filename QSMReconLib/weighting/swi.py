@@ -65,8 +65,8 @@ class Swi(Stage):
     def apply(self, gre: GreData, mask: Mask, runtime: Runtime, unwrapped: UnwrappedPhase | None = None) -> SwiImages:
         voxel = gre.grid.voxel_size_mm
         brain = (mask.voxels > 0).float()
-        by_unwrapping = self.filter == "unwrapped" and unwrapped is not None
-        if self.filter == "unwrapped" and unwrapped is None:
+        chosen = unwrapped if self.filter == "unwrapped" else None
+        if self.filter == "unwrapped" and chosen is None:
             runtime.note("SWI: there is no unwrapped phase, so the phase was high-passed by homodyne division instead.")
         late = [i for i, time in enumerate(gre.echo_times_s) if time >= self.first_echo_s]
         if not late:
@@ -75,9 +75,8 @@ class Swi(Stage):
         total = torch.zeros_like(brain)
         for done, echo in enumerate(late):
             magnitude = gre.magnitude[echo].float()
-            if by_unwrapping:
-                assert unwrapped is not None
-                phase = unwrapped.phase_rad[echo].float()
+            if chosen is not None:
+                phase = chosen.phase_rad[echo].float()
                 high = phase - gaussian_inside(phase, brain, voxel, self.smooth_mm)
             else:
                 high = homodyne(magnitude, gre.phase_rad[echo], voxel, self.smooth_mm)
