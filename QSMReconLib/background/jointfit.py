@@ -17,6 +17,7 @@ from ..solvers.admm import invert
 from ..solvers.cg import dot
 from ..solvers.shrinkage import TotalVariation
 from .harmonic import smooth_part
+from .measured import Measured
 from .outside import OutsideSources, corner
 
 COUPLING = 0.1
@@ -133,3 +134,11 @@ def joint_fit(
     dipole = Dipole(space.spectrum, space.kernel)
     chi = invert(dipole, data, prior, rho=RHO, tolerance=0.0, iterations=iterations, progress=report)
     return JointFit(corner(chi, mask.shape), corner(data.background, mask.shape) + smooth)
+
+
+def fit_measured(
+    field: Measured, regularisation: float, iterations: int, progress: Callable[[float], None] | None = None
+) -> JointFit:
+    """`joint_fit` of a field with what is known of it."""
+    known = field.known
+    return joint_fit(field.field_ppm, known.mask, field.grid, known.weight, regularisation, iterations, progress)

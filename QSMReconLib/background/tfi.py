@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data import ChiMap, FieldNoise, Mask, TotalField
 from ..runtime import Runtime
 from ..stage import Stage, option
-from .jointfit import joint_fit
+from .jointfit import fit_measured
 from .measured import Measured
 
 
@@ -26,15 +26,7 @@ class Tfi(Stage):
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
         field = Measured.of(total, mask, noise, self.local_std_ppm)
         known = field.known
-        fit = joint_fit(
-            field.field_ppm,
-            known.mask,
-            field.grid,
-            known.weight,
-            self.regularisation,
-            self.iterations,
-            runtime.progress,
-        )
+        fit = fit_measured(field, self.regularisation, self.iterations, runtime.progress)
         field.tell_erosion(known.mask, runtime)
         box = field.box
         return ChiMap(total.grid, box.paste(fit.chi_ppm * known.mask), box.paste(known.mask))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..data import FieldNoise, LocalField, Mask, TotalField
 from ..runtime import Runtime
 from ..stage import Stage, option
-from .jointfit import joint_fit
+from .jointfit import fit_measured
 from .measured import Measured
 
 
@@ -26,13 +26,5 @@ class TfiField(Stage):
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
         field = Measured.of(total, mask, noise, self.local_std_ppm)
         known = field.known
-        fit = joint_fit(
-            field.field_ppm,
-            known.mask,
-            field.grid,
-            known.weight,
-            self.regularisation,
-            self.iterations,
-            runtime.progress,
-        )
+        fit = fit_measured(field, self.regularisation, self.iterations, runtime.progress)
         return field.local_field(field.field_ppm - fit.background_ppm, known.mask, runtime)

@@ -67,8 +67,8 @@ def reconstruct(
     if not bool((mask > 0).any()):
         raise InputError("The mask of the local field is empty: there is nothing to reconstruct.")
     notes: list[str] = []
-    turn = _Turn.of(grid)
-    box = _bounds(turn.there(mask))
+    turn = Turn.of(grid)
+    box = bounds_of(turn.there(mask))
     small = turn.grid(grid)
     x, y, z = (side.stop - side.start for side in box)
     small = replace(small, shape=(x, y, z))
@@ -85,14 +85,14 @@ def reconstruct(
     at: Any = getattr(network, "at", None)
     if at is not None:  # Weights that depend on the voxel size are predicted once, here.
         network = at(work.voxel_size_mm)
-    rungs = (rung,) if rung else _rungs(work, field.device)
+    rungs = (rung,) if rung else ladder_for(work, field.device)
     chi, doubted = torch.zeros_like(field), 0.0
     for index, name in enumerate(rungs):
         try:
             chi, doubted = _apply(network, field, weight, work, name, half, progress, distrust)
             break
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if index + 1 == len(rungs) or not _is_memory(error):
+            if index + 1 == len(rungs) or not is_memory(error):
                 raise
     if name != RUNGS[0]:
         notes.append(f"Memory is short: the network ran in {name}, overlap-blended.")
@@ -181,7 +181,7 @@ def _apply(
         return whole(part, volume) if tile is None else in_tiles(part, volume, tile, tile // 2)
 
     half = has_fast_half(field.device) if half is None else half
-    listening = _ticking(network, tile is not None, progress)
+    listening = ticking(network, tile is not None, progress)
     with torch.autocast(field.device.type, torch.bfloat16, enabled=half), listening as tick:
         start, doubted = None, 0.0
         begin: Any = getattr(network, "start", None)
@@ -217,7 +217,7 @@ def _believed(
 
 
 @contextlib.contextmanager
-def _ticking(network: nn.Module, tiled: bool, progress: Callable[[float], None] | None) -> Iterator[Callable[[], None]]:
+def ticking(network: nn.Module, tiled: bool, progress: Callable[[float], None] | None) -> Iterator[Callable[[], None]]:
     """Gives what the network is to call after every piece of physics; every convolution calls it by itself.
 
     That is often enough to cancel, whatever the network.
@@ -244,7 +244,7 @@ def _ticking(network: nn.Module, tiled: bool, progress: Callable[[float], None] 
             hook.remove()
 
 
-def _bounds(mask: torch.Tensor) -> tuple[slice, slice, slice]:
+def bounds_of(mask: torch.Tensor) -> tuple[slice, slice, slice]:
     """The box around the mask."""
     inside = mask > 0
     box = []
@@ -256,7 +256,7 @@ def _bounds(mask: torch.Tensor) -> tuple[slice, slice, slice]:
 
 
 @dataclass(frozen=True)
-class _Turn:
+class Turn:
     """To and from the axes that networks know: B0 mostly along the last, and along none backwards.
 
     Convolutions see the difference between axes, so one head would give two maps in two storage orders otherwise.
@@ -266,7 +266,7 @@ class _Turn:
     flips: tuple[int, ...]
 
     @classmethod
-    def of(cls, grid: Grid) -> _Turn:
+    def of(cls, grid: Grid) -> Turn:
         b0 = [round(c, 6) for c in grid.b0_direction]
         order = sorted(range(3), key=lambda axis: abs(b0[axis]))
         flips = tuple(axis for axis in range(3) if b0[order[axis]] < 0)
@@ -311,7 +311,7 @@ def _resample(volume: torch.Tensor, shape: tuple[int, int, int]) -> torch.Tensor
     return functional.interpolate(volume[None, None], size=shape, mode="trilinear", align_corners=False)[0, 0]
 
 
-def _rungs(grid: Grid, device: torch.device) -> tuple[str, ...]:
+def ladder_for(grid: Grid, device: torch.device) -> tuple[str, ...]:
     """The ladder from where the free memory is predicted to hold it; the CPU is a rung only for those above it."""
     ladder = RUNGS if device.type != "cpu" else RUNGS[:2]
     free = _free_memory(device)
@@ -333,5 +333,5 @@ def _free_memory(device: torch.device) -> float | None:
     return None
 
 
-def _is_memory(error: Exception) -> bool:
+def is_memory(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() or "memory" in str(error).lower()

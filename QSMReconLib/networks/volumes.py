@@ -20,12 +20,12 @@ from .runner import (
     PADDING_MM,
     RUNGS,
     TILE,
-    _bounds,
-    _is_memory,
-    _rungs,
-    _ticking,
-    _Turn,
+    Turn,
+    bounds_of,
     has_fast_half,
+    is_memory,
+    ladder_for,
+    ticking,
 )
 from .tiling import in_tiles
 from .unrolled import whole
@@ -52,9 +52,9 @@ def apply_network(
     """
     if not bool((mask > 0).any()):
         raise InputError("The mask is empty: there is nothing for a network to look at.")
-    turn, home = _Turn.of(grid), mask.device
+    turn, home = Turn.of(grid), mask.device
     there = turn.there(mask)
-    box = _bounds(there)
+    box = bounds_of(there)
     x, y, z = (side.stop - side.start for side in box)
     small = turn.grid(grid)
     multiple = math.lcm(FACTOR, int(getattr(network, "multiple", FACTOR)))
@@ -78,16 +78,16 @@ def apply_network(
             return in_tiles(part, volume, TILE, TILE // 2) if tiled else whole(part, volume)
 
         fast = has_fast_half(device) if half is None else half
-        with torch.autocast(device.type, torch.bfloat16, enabled=fast), _ticking(used, tiled, progress) as tick:
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast), ticking(used, tiled, progress) as tick:
             return used(**given, apply=apply, tick=tick)[-1][0].float().to(home)
 
-    ladder = (rung,) if rung else _rungs(small, home)
+    ladder = (rung,) if rung else ladder_for(small, home)
     for index, name in enumerate(ladder):
         try:
             found = work(name)
             break
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if index + 1 == len(ladder) or not _is_memory(error):
+            if index + 1 == len(ladder) or not is_memory(error):
                 raise
     made = []
     for channel in found[:, :x, :y, :z]:
