@@ -17,8 +17,10 @@ import torch
 
 from QSMReconLib.networks.unrolled import Unrolled
 from QSMReconLib.training.anatomy import Anatomy
-from QSMReconLib.training.losses import chi_loss
+from QSMReconLib.training.config import TrainingConfig
+from QSMReconLib.training.shapes import Dice
 from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig
+from QSMReconLib.training.tasks import Inversion
 
 PUBLISHED = {
     "field_ppm": (-0.0026, 0.0108),
@@ -40,16 +42,17 @@ def statistics(samples: list[Sample]) -> None:
 def speed(simulator: Simulator) -> None:
     """Print seconds of processor time for a region of 64³ and for a training step on it."""
     network = Unrolled()
+    task = Inversion(TrainingConfig(), network)
     made, trained = [], []
     for number in range(6):
         start = time.process_time()
-        batch = simulator.batch(number, 1)
+        samples = simulator.samples(number, 1)
         made.append(time.process_time() - start)
-        begin = network.start(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum)
+        example = task.example(samples, Dice(number))
         start = time.process_time()
         with torch.autocast("cpu", torch.bfloat16):
-            maps = network(batch.field_ppm, batch.weight, batch.kernel, batch.spectrum, start=begin)
-        chi_loss(maps, batch.chi_ppm, batch.weight, batch.kernel, batch.spectrum).backward()
+            maps = network(**example.inputs)
+        task.loss(maps, example).backward()
         trained.append(time.process_time() - start)
     share = np.median(made) / (np.median(made) + np.median(trained))
     print(f"a region {np.median(made):.2f} s, a step on it {np.median(trained):.2f} s: {100 * share:.0f} % of both")

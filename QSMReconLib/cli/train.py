@@ -30,6 +30,16 @@ def add_to(commands: Any) -> None:
         "and the optimizer start anew",
     )
     added.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    added.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes that draw the regions; 0: on the training's device",
+    )
+    added.add_argument(
+        "--minutes", type=float, metavar="M", help="end after so long, the learning rate fallen as at the last step"
+    )
     added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps")
     added.set_defaults(command=command)
 
@@ -40,6 +50,8 @@ def command(args: argparse.Namespace) -> int:
     from ..training.export import named_config
     from ..training.loop import train
 
+    if args.workers < 0 or (args.minutes is not None and args.minutes <= 0):
+        raise InputError("--workers is 0 or more, and --minutes more than 0.")
     if args.start and args.resume:
         raise InputError("--resume goes on with a training, --from begins a new one: give one of them.")
     config = TrainingConfig.load(Path(args.name)) if args.name.endswith(".json") else named_config(args.name)
@@ -49,6 +61,7 @@ def command(args: argparse.Namespace) -> int:
     def report(step: int, steps: int, text: str) -> None:
         say(f"{step:>7} of {steps}  {text}")
 
-    checkpoint = train(config, args.output, args.resume, pick_device(args.device), report)
+    device = pick_device(args.device)
+    checkpoint = train(config, args.output, args.resume, device, report, workers=args.workers, minutes=args.minutes)
     say(f"The newest checkpoint is {checkpoint}.")
     return 0

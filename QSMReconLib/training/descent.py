@@ -27,14 +27,17 @@ def optimizer_of(config: TrainingConfig, network: nn.Module) -> torch.optim.Opti
     return torch.optim.RMSprop(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
 
-def rate_at(config: TrainingConfig, step: int) -> float:
-    """The learning rate of a step: warm-up, times the fall of the schedule. Raises InputError for an unknown one."""
+def rate_at(config: TrainingConfig, step: int, done: float) -> float:
+    """The learning rate of a step, with the share `done` of the training behind it: warm-up, times the schedule's fall.
+
+    Raises InputError for an unknown schedule.
+    """
     if config.schedule not in SCHEDULES:
         raise InputError(f"There is no schedule {config.schedule!r}; there are {', '.join(SCHEDULES)}.")
     rise = min(1.0, (step + 1) / max(config.warm_up, 1))
     if config.schedule == "exponential":
         return config.learning_rate * rise * config.decay ** (step // config.decay_steps)
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
     return config.learning_rate * rise * (config.final_rate + (1 - config.final_rate) * fall)
 
 

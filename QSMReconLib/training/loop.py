@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import math
 import os
@@ -26,7 +27,9 @@ from .anatomy import Anatomy
 from .config import TrainingConfig
 from .curves import write_curves
 from .descent import optimizer_of, prediction_penalty, rate_at
-from .simulator import Simulator
+from .feed import feed
+from .shapes import Dice
+from .simulator import Sample, Simulator
 from .start import weights_of
 from .tasks import Example, Task, task_of
 
@@ -38,18 +41,25 @@ VALIDATION_SEED = 900_001
 
 @dataclass
 class Trainer:
-    """A training under way; `state` is all it needs to go on."""
+    """A training under way; `state` is all it needs to go on.
+
+    Regions are drawn by as many processes as there are `workers`, or on the device itself. Where there are only
+    `minutes`, the training is over after them, and its learning rate falls by the clock.
+    """
 
     config: TrainingConfig
     device: torch.device
     anatomy: Anatomy
     rank: int = 0
     world: int = 1
+    workers: int = 0
+    minutes: float | None = None
     network: nn.Module = field(init=False)
     average: nn.Module = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     task: Task = field(init=False)
     step: int = 0
+    done: float = 0.0
     best: float = math.inf
     history: list[dict[str, float]] = field(default_factory=list)
     _pool: dict[int, Example] = field(default_factory=dict)
@@ -67,11 +77,24 @@ class Trainer:
         parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
         # A processor without bfloat16 emulates it, a hundred times as slowly.
         self._half = self.config.mixed_precision and has_fast_half(self.device)
+        self._feed: Iterator[list[Sample]] | None = None
+        self._began = time.monotonic()
         self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
+
+    def _measured(self) -> float:
+        """The share of the training that is over, by its steps or by the clock."""
+        share = self.step / self.config.steps
+        if self.minutes:
+            clock = torch.tensor((time.monotonic() - self._began) / (60 * self.minutes), device=self.device)
+            if self.world > 1:
+                # Clocks differ; the processes' learning rates must not.
+                torch.distributed.all_reduce(clock, torch.distributed.ReduceOp.MAX)
+            share = max(share, float(clock))
+        return min(1.0, share)
 
     def rate(self) -> float:
         """The learning rate of this step."""
-        return rate_at(self.config, self.step)
+        return rate_at(self.config, self.step, self.done)
 
     def train_step(self) -> float:
         """One step of the optimizer; its loss."""
@@ -93,25 +116,45 @@ class Trainer:
         if math.isfinite(value) and math.isfinite(size):
             self.optimizer.step()
         self.step += 1
+        self.done = self._measured()
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for kept, new in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
             for mine, fresh in zip(self.average.buffers(), self.network.buffers(), strict=True):
                 mine.copy_(fresh)
         return value
 
     def _next_example(self) -> Example:
         """The example of this step: from the pool where it is there, made where not."""
-        config = self.config
-        block, within = divmod(self.step, config.pool * config.repeats)
-        index = block * config.pool + within % config.pool
-        if within == 0:
-            self._pool.clear()
+        index = self._index(self.step)
         if index not in self._pool:
-            number = (index * self.world + self.rank) * config.batch
-            self._pool[index] = self.task.example(self.simulator, number, config.batch)
+            if any(known // self.config.pool != index // self.config.pool for known in self._pool):
+                self._pool.clear()
+            if self._feed is None:
+                self._feed = feed(self.simulator, self._numbers(), self.config.batch, self.workers)
+            self._pool[index] = self._example(self.simulator, next(self._feed), self._number(index))
         return self._pool[index]
+
+    def _index(self, step: int) -> int:
+        """Which example, counted from the training's first, a step is shown."""
+        block, within = divmod(step, self.config.pool * self.config.repeats)
+        return block * self.config.pool + within % self.config.pool
+
+    def _number(self, index: int) -> int:
+        """The number of the first region of an example of this process."""
+        return (index * self.world + self.rank) * self.config.batch
+
+    def _numbers(self) -> Iterator[int]:
+        """The first regions of all examples that have to be made from this step on, in the order of their need."""
+        made: set[int] = set()
+        for step in itertools.count(self.step):
+            index = self._index(step)
+            if index not in made:
+                made = {known for known in made if known // self.config.pool == index // self.config.pool} | {index}
+                yield self._number(index)
+
+    def _example(self, simulator: Simulator, samples: list[Sample], number: int) -> Example:
+        return self.task.example([s.to(self.device) for s in samples], Dice(simulator.seed * 7919 + number))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -120,7 +163,7 @@ class Trainer:
         totals: dict[str, float] = {}
         for number in range(self.config.validation_regions):
             if number not in self._fixed:
-                self._fixed[number] = self.task.example(self.validation, number, 1)
+                self._fixed[number] = self._example(self.validation, self.validation.samples(number, 1), number)
             example = self._fixed[number]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
                 found = self.average(**example.inputs)
@@ -149,6 +192,7 @@ class Trainer:
         except (RuntimeError, KeyError, ValueError) as error:
             raise InputError(f"The checkpoint is of another network than the configuration: {error}") from error
         self.step, self.best, self.history = state["step"], state["best"], list(state["history"])
+        self.done = self._measured()
 
     def begin_with(self, weights: Mapping[str, torch.Tensor]) -> None:
         """Start a new training from trained weights. Raises InputError where they are of another architecture."""
@@ -172,12 +216,16 @@ def train(
     device: torch.device | str = "cpu",
     report: Report | None = None,
     anatomy: Anatomy | None = None,
+    workers: int = 0,
+    minutes: float | None = None,
 ) -> Path:
     """Train into the folder `out` and return its newest checkpoint; without an `anatomy`, on the template.
 
     SIGINT and SIGTERM end it after the step under way, with a checkpoint; `resume` goes on from there. Under torchrun
-    every process takes its own GPU and its own regions. Raises InputError where `out` holds a training already and
-    `resume` is not asked for, or where there is nothing to resume.
+    every process takes its own GPU and its own regions. `workers` processes draw the regions, ahead of the training; a
+    GPU then has only to learn. After `minutes` it ends, its learning rate fallen as at the last of its steps, however
+    many they were. Raises InputError where `out` holds a training already and `resume` is not asked for, or where there
+    is nothing to resume.
     """
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     target = torch.device(device)
@@ -194,7 +242,9 @@ def train(
             if checkpoint.exists()
             else f"There is no training to resume in {out}."
         )
-    trainer = Trainer(config, target, anatomy or Anatomy.load(target), rank, world)
+    trainer = Trainer(
+        config, target, anatomy or Anatomy.load("cpu" if workers else target), rank, world, workers, minutes
+    )
     if resume:
         trainer.restore(torch.load(checkpoint, map_location=target, weights_only=True))
     elif config.start_from:
@@ -213,10 +263,10 @@ def _run(trainer: Trainer, out: Path, stopped: list[bool], report: Report) -> No
     log = _event_writer(out) if chief else None
     losses: list[float] = []
     start = time.perf_counter()
-    while trainer.step < config.steps and not _anyone(stopped, trainer):
+    while trainer.done < 1 and not _anyone(stopped, trainer):
         losses.append(trainer.train_step())
         step = trainer.step
-        done = step == config.steps
+        done = trainer.done >= 1
         if chief and (step % config.checkpoint_every == 0 or done):
             entry = {
                 "step": step,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -50,6 +50,9 @@ class SimulatorConfig:
     known_noise: float = 0.5
     harmonic: float = 0.3
     harmonic_ppb: float = 1.5
+    residue: float = 0.0
+    """Fields with what background removal left near the edge of the mask, of about `residue_ppb` over it."""
+    residue_ppb: float = 3.0
     wrapped: float = 0.05
     eroded: float = 0.2
     scaled: float = 0.25
@@ -84,16 +87,10 @@ class Sample:
     kernel: torch.Tensor
     b0_direction: Size
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Samples of one grid: volumes (B, 1, X, Y, Z) in ppm, kernels (B, 1, half-spectrum)."""
-
-    field_ppm: torch.Tensor
-    chi_ppm: torch.Tensor
-    weight: torch.Tensor
-    kernel: torch.Tensor
-    spectrum: Spectrum
+    def to(self, device: torch.device) -> Sample:
+        """The same on a device."""
+        volumes = {name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
+        return replace(self, **{name: value.to(device) for name, value in volumes.items()})
 
 
 class Simulator:
@@ -103,12 +100,6 @@ class Simulator:
         self.anatomy = anatomy
         self.config = config or SimulatorConfig()
         self.seed = seed
-
-    def batch(self, number: int, size: int) -> Batch:
-        """`size` samples on one grid, from `number` on."""
-        made = self.samples(number, size)
-        volumes = [stacked(made, name) for name in ("field_ppm", "chi_ppm", "weight", "kernel")]
-        return Batch(volumes[0], volumes[1], volumes[2], volumes[3], made[0].spectrum)
 
     def samples(self, number: int, size: int) -> list[Sample]:
         """`size` samples on one grid, from `number` on."""
@@ -325,6 +316,11 @@ class Simulator:
         field = true_field
         if dice.chance(config.harmonic):
             field = field + config.harmonic_ppb * 1e-3 * dice.host.gauss(0, 1) * _harmonic(dice, shape, voxel)
+        if config.residue and dice.chance(config.residue):
+            outside = fine.from_k(dipole_kernel(fine, b0, chi.device) * fine.to_k(_sources_outside(dice, head["mask"])))
+            outside = _thicker(outside * head["mask"], split)
+            size = (outside * mask).square().sum() / mask.sum().clamp(min=1)
+            field = field + outside * (config.residue_ppb * 1e-3 * dice.spread(0.2, 1.5) / (size.sqrt() + 1e-12))
         relative = self._relative_noise(dice, shape, voxel, vessel)
         noise = 0.0 if dice.chance(config.noise_free) else 1e-3 * dice.spread(*config.noise_ppb)
         field = field + noise * relative * dice.normal(*shape)
@@ -384,6 +380,13 @@ class Simulator:
 def stacked(samples: Sequence[Sample], name: str) -> torch.Tensor:
     """One volume of every sample, (B, 1, X, Y, Z)."""
     return torch.stack([getattr(sample, name)[None] for sample in samples])
+
+
+def _sources_outside(dice: Dice, mask: torch.Tensor) -> torch.Tensor:
+    """χ of no particular size around the mask and in the voxels at its rim: what a background fit gets wrong."""
+    shape = (int(mask.shape[0]), int(mask.shape[1]), int(mask.shape[2]))
+    around = 1 - functional.avg_pool3d(mask[None, None], 3, 1, 1)[0, 0]
+    return smooth_noise(dice, shape, (1.0, 1.0, 1.0), dice.spread(2.0, 8.0))[0] * around
 
 
 def _thicker(volume: torch.Tensor, split: int) -> torch.Tensor:

@@ -16,7 +16,7 @@ from .task import Example, Task
 if TYPE_CHECKING:
     from ..config import TrainingConfig
 
-__all__ = ["TASKS", "Example", "Task", "task_of"]
+__all__ = ["TASKS", "Example", "Inversion", "Task", "task_of"]
 
 TASKS: dict[str, Callable[[TrainingConfig, nn.Module], Task]] = {
     "inversion": Inversion,

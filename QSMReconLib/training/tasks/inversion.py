@@ -9,26 +9,31 @@ import torch
 
 from ...evaluation.metrics import nrmse, xsim
 from ..losses import chi_loss, l1_loss
-from ..simulator import Simulator
+from ..shapes import Dice
+from ..simulator import Sample, stacked
 from .task import Example, Task
+from .views import mirrored
 
 
 class Inversion(Task):
     """χ (B, 1, X, Y, Z) in ppm after every step of a reconstruction, from a local field and its weight."""
 
-    def example(self, simulator: Simulator, number: int, size: int) -> Example:
-        batch = simulator.batch(number, size)
+    def example(self, samples: Sequence[Sample], dice: Dice) -> Example:
         inputs: dict[str, Any] = {
-            "field": batch.field_ppm,
-            "weight": batch.weight,
-            "kernel": batch.kernel,
-            "spectrum": batch.spectrum,
+            "field": stacked(samples, "field_ppm"),
+            "weight": stacked(samples, "weight"),
+            "kernel": stacked(samples, "kernel"),
+            "spectrum": samples[0].spectrum,
         }
         # What needs no learning is done once for all the repeats of an example.
         begin = getattr(self.network, "start", None)
         if begin is not None:
             inputs["start"] = begin(**inputs)
-        return Example(inputs, {"chi": batch.chi_ppm})
+        return Example(inputs, {"chi": stacked(samples, "chi_ppm")})
+
+    def varied(self, example: Example, step: int) -> Example:
+        """Mirrored along any axes, B0 with it."""
+        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         given = example.inputs

@@ -1,7 +1,8 @@
-"""What the tasks beyond inversion share: χ as the network that ships finds it, mirrored views, a loss of many maps."""
+"""What the tasks beyond inversion share: χ as the network that ships finds it, and a loss of many maps."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ class PredictedChi:
         self.network = load_network(load_card(QSM))
 
     @torch.no_grad()
-    def __call__(self, samples: list[Sample], dice: Dice) -> torch.Tensor:
+    def __call__(self, samples: Sequence[Sample], dice: Dice) -> torch.Tensor:
         volumes = [stacked(samples, name) for name in ("field_ppm", "weight", "kernel")]
         spectrum, device = samples[0].spectrum, volumes[0].device
         self.network = self.network.to(device)
@@ -34,11 +35,6 @@ class PredictedChi:
             if dice.chance(VARIATIONAL):
                 return start
             return self.network(*volumes, spectrum, start=start)[-1].float()
-
-
-def mirrored_axes(step: int) -> list[int]:
-    """The axes, of 0 to 2, along which this step's example is shown backwards: all eight views come equally often."""
-    return [axis for axis in range(3) if (step * 2654435761 >> (13 + axis)) & 1]
 
 
 def relative_loss(

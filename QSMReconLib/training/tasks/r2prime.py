@@ -11,9 +11,10 @@ from torch import nn
 from ...evaluation.metrics import nrmse, xsim
 from ...separation.r2primefromr2star import two_slopes
 from ..shapes import Dice
-from ..simulator import Simulator, stacked
-from .predicted import PredictedChi, mirrored_axes, relative_loss
+from ..simulator import Sample, stacked
+from .predicted import PredictedChi, relative_loss
 from .task import Example, Task
+from .views import mirrored
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -26,19 +27,16 @@ class SplitRates(Task):
         super().__init__(config, network)
         self.chi = PredictedChi()
 
-    def example(self, simulator: Simulator, number: int, size: int) -> Example:
-        samples = simulator.samples(number, size)
+    def example(self, samples: Sequence[Sample], dice: Dice) -> Example:
         mask = stacked(samples, "mask")
         r2star = stacked(samples, "measured_r2star_hz")
-        chi = self.chi(samples, Dice(simulator.seed * 7919 + number))
+        chi = self.chi(samples, dice)
         inputs = {"r2star": r2star, "guess": two_slopes(r2star), "chi": chi * mask, "weight": mask}
         return Example(inputs, {"r2prime": stacked(samples, "r2prime_hz")})
 
     def varied(self, example: Example, step: int) -> Example:
         """Mirrored along any axes."""
-        dims = [axis - 3 for axis in mirrored_axes(step)]
-        inputs, truth = ({n: v.flip(dims) for n, v in side.items()} for side in (example.inputs, example.truth))
-        return Example(inputs, truth)
+        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         given = example.inputs

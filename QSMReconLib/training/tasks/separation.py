@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,9 +13,10 @@ from ...physics.dipole import Dipole
 from ...separation.r2primefromr2star import two_slopes
 from ...separation.start import first_separation
 from ..shapes import Dice
-from ..simulator import Simulator, stacked
-from .predicted import PredictedChi, mirrored_axes, relative_loss
+from ..simulator import Sample, stacked
+from .predicted import PredictedChi, relative_loss
 from .task import Example, Task
+from .views import mirrored
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -34,9 +34,7 @@ class Separation(Task):
         super().__init__(config, network)
         self.chi = PredictedChi()
 
-    def example(self, simulator: Simulator, number: int, size: int) -> Example:
-        samples = simulator.samples(number, size)
-        dice = Dice(simulator.seed * 7919 + number)
+    def example(self, samples: Sequence[Sample], dice: Dice) -> Example:
         field, weight, kernel, mask = (stacked(samples, name) for name in ("field_ppm", "weight", "kernel", "mask"))
         spectrum = samples[0].spectrum
         chi = self.chi(samples, dice) * mask
@@ -45,11 +43,11 @@ class Separation(Task):
         if guessed:
             rule = two_slopes(stacked(samples, "measured_r2star_hz"))
             r2prime = torch.lerp(rule, stacked(samples, "r2prime_hz"), dice.uniform(*KNOWS))
-        total = r2prime * mask / simulator.config.dr_hz_per_ppm
+        total = r2prime * mask / self.config.simulator.dr_hz_per_ppm
         start = torch.stack(
             [
                 first_separation(field[i, 0], total[i, 0], chi[i, 0], weight[i, 0], Dipole(spectrum, kernel[i, 0]))
-                for i in range(size)
+                for i in range(len(samples))
             ]
         )
         inputs = {
@@ -57,7 +55,7 @@ class Separation(Task):
             "total": total,
             "chi": chi,
             "start": start,
-            "guessed": torch.full((size,), float(guessed), device=field.device),
+            "guessed": torch.full((len(samples),), float(guessed), device=field.device),
             "weight": weight,
             "kernel": kernel,
             "spectrum": spectrum,
@@ -67,15 +65,7 @@ class Separation(Task):
 
     def varied(self, example: Example, step: int) -> Example:
         """Mirrored along any axes, B0 with it."""
-        axes = mirrored_axes(step)
-        # Mirrored along the last axis, an even kernel is the one mirrored along the other two.
-        turned = [axis for axis in (0, 1) if (axis in axes) != (2 in axes)]
-        dims, kernel = [axis - 3 for axis in axes], example.inputs["kernel"]
-        for axis in turned:
-            kernel = kernel.flip(axis - 3).roll(1, axis - 3)
-        volumes = ("field", "total", "chi", "start", "weight")
-        inputs = {n: v.flip(dims) if n in volumes else v for n, v in example.inputs.items()} | {"kernel": kernel}
-        return replace(example, inputs=inputs, truth={"maps": example.truth["maps"].flip(dims)})
+        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         config, given, truth = self.config, example.inputs, example.truth["maps"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from ..simulator import Simulator
+from ..shapes import Dice
+from ..simulator import Sample
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -32,8 +33,8 @@ class Task(ABC):
         self.network = network
 
     @abstractmethod
-    def example(self, simulator: Simulator, number: int, size: int) -> Example:
-        """`size` regions of one grid, from `number` on; the same for the same simulator and number."""
+    def example(self, samples: Sequence[Sample], dice: Dice) -> Example:
+        """What is made of regions of one grid; the same for the same regions and dice."""
 
     def varied(self, example: Example, step: int) -> Example:
         """The example as it is shown in this step: another view of the same, where the task has one."""

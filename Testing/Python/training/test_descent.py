@@ -13,13 +13,13 @@ INNER = {"network": "folded", "architecture": {"channels": (8, 8, 8)}}
 
 def test_the_rate_warms_up_and_falls_as_the_schedule_says() -> None:
     config = TrainingConfig(learning_rate=1e-3, final_rate=0.1, warm_up=10, steps=100)
-    assert rate_at(config, 0) == pytest.approx(1e-4)
-    assert rate_at(config, 50) == pytest.approx(1e-3 * (0.1 + 0.9 / 2))
-    assert rate_at(config, 100) == pytest.approx(1e-4)
+    assert rate_at(config, 0, 0.0) == pytest.approx(1e-4)
+    assert rate_at(config, 50, 0.5) == pytest.approx(1e-3 * (0.1 + 0.9 / 2))
+    assert rate_at(config, 100, 1.0) == pytest.approx(1e-4)
     steps = replace(config, schedule="exponential", decay=0.9, decay_steps=20, warm_up=0)
-    assert [rate_at(steps, n) for n in (0, 19, 20, 45)] == pytest.approx([1e-3, 1e-3, 9e-4, 8.1e-4])
+    assert [rate_at(steps, n, n / 100) for n in (0, 19, 20, 45)] == pytest.approx([1e-3, 1e-3, 9e-4, 8.1e-4])
     with pytest.raises(InputError, match="no schedule 'slide'; there are cosine, exponential"):
-        rate_at(replace(config, schedule="slide"), 0)
+        rate_at(replace(config, schedule="slide"), 0, 0.0)
 
 
 def test_optimizers_by_name() -> None:

@@ -1,4 +1,5 @@
 import functools
+import itertools
 import json
 import os
 import signal
@@ -51,7 +52,7 @@ def test_the_rate_warms_up_and_falls_to_its_share(ball_anatomy: Anatomy) -> None
     trainer = Trainer(TINY, torch.device("cpu"), ball_anatomy)
     rates = []
     for step in (0, 1, 3, 6):
-        trainer.step = step
+        trainer.step, trainer.done = step, step / TINY.steps
         rates.append(trainer.rate() / TINY.learning_rate)
     assert rates[0] == pytest.approx(0.5)
     assert rates[1] > rates[2] > rates[3]
@@ -94,6 +95,36 @@ def test_a_pool_of_regions_is_gone_through_again_and_again(ball_anatomy: Anatomy
     assert seen[:6] == seen[:2] * 3
     assert seen[6:] == seen[6:8] * 3
     assert len(set(seen)) == 4
+
+
+def test_regions_drawn_by_workers_train_the_same_network(tmp_path: Path, ball_anatomy: Anatomy) -> None:
+    config = replace(TINY, pool=2, repeats=2)
+    alone, helped = (train(config, tmp_path / str(n), anatomy=ball_anatomy, workers=n) for n in (0, 2))
+    one, two = _weights(alone), _weights(helped)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_training_resumed_within_a_pool_sees_what_is_left_of_it(ball_anatomy: Anatomy) -> None:
+    config = replace(TINY, pool=3, repeats=2)
+    through, resumed = (Trainer(config, torch.device("cpu"), ball_anatomy) for _ in range(2))
+    seen: list[list[float]] = []
+    for trainer, first in ((through, 0), (resumed, 2)):
+        seen.append([])
+        for trainer.step in range(first, 12):
+            seen[-1].append(float(trainer._next_example().truth["chi"].square().sum()))
+    assert seen[1] == seen[0][2:]
+
+
+def test_a_training_ends_by_the_clock_with_its_rate_fallen(
+    tmp_path: Path, ball_anatomy: Anatomy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(0.0, 20.0)
+    monkeypatch.setattr("QSMReconLib.training.loop.time.monotonic", lambda: next(ticks))
+    checkpoint = train(replace(TINY, steps=1000, checkpoint_every=1), tmp_path, anatomy=ball_anatomy, minutes=1)
+    history = torch.load(checkpoint, weights_only=True)["history"]
+    assert [entry["step"] for entry in history] == [1, 2, 3]
+    assert "nrmse" in history[-1]
+    assert history[-1]["rate"] == pytest.approx(TINY.final_rate * TINY.learning_rate)
 
 
 def test_an_unknown_task_is_refused(ball_anatomy: Anatomy) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.shapes import Dice
-from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig
+from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig, stacked
 
 PLAIN = SimulatorConfig(
     sizes=(32,), thick_slices=0.0, noise_free=1.0, harmonic=0.0, wrapped=0.0, eroded=0.0, known_noise=0.0
@@ -79,13 +79,33 @@ def test_wrapped_voxels_are_told_where_the_noise_is_known(ball_anatomy: Anatomy)
 
 def test_a_batch_shares_its_grid_and_holds_its_samples(ball_anatomy: Anatomy) -> None:
     simulator = Simulator(ball_anatomy, SimulatorConfig(sizes=(24, 32)), seed=6)
-    batch = simulator.batch(3, 3)
-    assert batch.field_ppm.shape[:2] == (3, 1)
-    assert batch.kernel.shape[0] == 3
-    first = simulator.sample(3)
-    assert torch.equal(batch.chi_ppm[0, 0], first.chi_ppm)
-    assert batch.spectrum == first.spectrum
-    assert not torch.equal(batch.chi_ppm[0], batch.chi_ppm[1])
+    samples = simulator.samples(3, 3)
+    assert stacked(samples, "field_ppm").shape[:2] == (3, 1)
+    assert torch.equal(samples[0].chi_ppm, simulator.sample(3).chi_ppm)
+    assert {sample.spectrum for sample in samples} == {simulator.sample(3).spectrum}
+    assert not torch.equal(samples[0].chi_ppm, samples[1].chi_ppm)
+
+
+def test_residue_of_background_removal_is_a_field_of_sources_outside_and_strongest_at_the_edge(
+    ball_anatomy: Anatomy,
+) -> None:
+    plain = replace(PLAIN, noise_free=1.0)
+    with_residue = replace(plain, residue=1.0, residue_ppb=3.0)
+    sizes = []
+    for number in range(4):
+        clean = Simulator(ball_anatomy, plain, seed=9).sample(number)
+        spoiled = Simulator(ball_anatomy, with_residue, seed=9).sample(number)
+        assert torch.equal(clean.chi_ppm, spoiled.chi_ppm)
+        residue = (spoiled.field_ppm - clean.field_ppm).double()
+        inner = clean.mask > 0
+        for _ in range(4):
+            # Beyond the box is outside, too.
+            inner = torch.nn.functional.avg_pool3d(inner[None, None].float(), 3, 1, 1)[0, 0] > 0.999
+        core = residue[inner].square().mean().sqrt()
+        whole = residue[clean.mask > 0].square().mean().sqrt()
+        assert core < 0.7 * whole
+        sizes.append(float(whole) * 1e3)
+    assert all(0.5 < size < 5.0 for size in sizes)
 
 
 def test_values_are_those_of_brains(ball_anatomy: Anatomy) -> None:
@@ -152,7 +172,6 @@ def test_voxel_sizes_of_a_range_fill_it_and_consecutive_batches_differ(ball_anat
         assert float((share < 0.5).float().mean()) == pytest.approx(0.5, abs=0.03)
     shares = (edges - torch.tensor(config.low_mm)) / (torch.tensor(config.high_mm) - torch.tensor(config.low_mm))
     assert float((shares[1:] - shares[:-1]).norm(dim=1).min()) > 0.3
-    batch = simulator.batch(4, 2)
-    assert batch.spectrum.voxel_size_mm == pytest.approx(drawn[2])
+    assert simulator.samples(4, 2)[1].spectrum.voxel_size_mm == pytest.approx(drawn[2])
     fixed = Simulator(ball_anatomy, replace(config, low_mm=(0.5, 0.5, 2.0), high_mm=(0.5, 0.5, 2.0)))
     assert all(fixed._grid(Dice(n), n)[1] == (0.5, 0.5, 2.0) for n in range(5))

@@ -1,6 +1,7 @@
 """The tasks beyond inversion, on a tiny reconstruction in place of the one that ships."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,11 +11,13 @@ from QSMReconLib.networks.registry import build
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.loop import Trainer, train
+from QSMReconLib.training.shapes import Dice
 from QSMReconLib.training.simulator import SimulatorConfig
 from QSMReconLib.training.tasks import Example, predicted
-from QSMReconLib.training.tasks.predicted import mirrored_axes, relative_loss
+from QSMReconLib.training.tasks.predicted import relative_loss
+from QSMReconLib.training.tasks.views import mirrored_axes
 
-KINDS = {"separation": "separator", "r2prime": "ratesplitter"}
+KINDS = {"separation": "separator", "r2prime": "ratesplitter", "inversion": "unrolled"}
 
 
 @pytest.fixture
@@ -24,7 +27,8 @@ def tiny_qsm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _config(task: str) -> TrainingConfig:
-    architecture = {"channels": [8, 8, 8]} | ({"steps": 2} if task == "separation" else {})
+    architecture: dict[str, Any] = {"channels": [8, 8, 8]} | ({} if task == "r2prime" else {"steps": 2})
+    architecture |= {"start_steps": 2} if task == "inversion" else {}
     return TrainingConfig(
         task=task,
         kind=KINDS[task],
@@ -44,7 +48,7 @@ def _config(task: str) -> TrainingConfig:
 def test_a_training_runs_and_scores_what_it_started_from(task: str, tmp_path: Path, ball_anatomy: Anatomy) -> None:
     checkpoint = train(_config(task), tmp_path, anatomy=ball_anatomy)
     last = torch.load(checkpoint, weights_only=True)["history"][-1]
-    before = ["nrmse_para_start", "nrmse_dia_start"] if task == "separation" else ["nrmse_guess"]
+    before = {"separation": ["nrmse_para_start", "nrmse_dia_start"], "r2prime": ["nrmse_guess"], "inversion": []}[task]
     assert all(0 < last[name] < 500 for name in ("nrmse", *before))
     assert 0 < last["loss"] < 100
 
@@ -53,7 +57,7 @@ def test_a_training_runs_and_scores_what_it_started_from(task: str, tmp_path: Pa
 @pytest.mark.usefixtures("tiny_qsm")
 def test_an_example_is_the_same_each_time_and_its_views_are_as_good(task: str, ball_anatomy: Anatomy) -> None:
     trainer = Trainer(_config(task), torch.device("cpu"), ball_anatomy)
-    example, again = (trainer.task.example(trainer.simulator, 4, 2) for _ in range(2))
+    example, again = (trainer._example(trainer.simulator, trainer.simulator.samples(4, 2), 4) for _ in range(2))
     for name, volume in example.inputs.items():
         assert not isinstance(volume, torch.Tensor) or torch.equal(volume, again.inputs[name])
     with torch.no_grad():
@@ -66,9 +70,9 @@ def test_an_example_is_the_same_each_time_and_its_views_are_as_good(task: str, b
 
 @pytest.mark.usefixtures("tiny_qsm")
 def test_a_mirrored_head_has_the_mirrored_field(ball_anatomy: Anatomy) -> None:
-    task = Trainer(_config("separation"), torch.device("cpu"), ball_anatomy).task
-    simulator = Trainer(_config("separation"), torch.device("cpu"), ball_anatomy).simulator
-    example = task.example(simulator, 1, 1)
+    trainer = Trainer(_config("separation"), torch.device("cpu"), ball_anatomy)
+    task, simulator = trainer.task, trainer.simulator
+    example = task.example(simulator.samples(1, 1), Dice(1))
 
     def field(one: Example) -> torch.Tensor:
         given, maps = one.inputs, one.truth["maps"]
