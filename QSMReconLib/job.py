@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -44,6 +44,7 @@ class Job:
     field_strength_t: float | None = None
     b0_direction: tuple[float, ...] | None = None
     phase_sign: Literal["auto", "keep", "flip"] = "auto"
+    spin_echo_times_s: tuple[float, ...] | None = None
 
     @classmethod
     def from_json(cls, path: Path) -> Job:
@@ -97,7 +98,9 @@ class Job:
         """What the job says about the scan, which overrules its files."""
         from .io.scan import Given
 
-        return Given(self.echo_times_s, self.field_strength_t, self.b0_direction, self.phase_sign)
+        return Given(
+            self.echo_times_s, self.field_strength_t, self.b0_direction, self.phase_sign, self.spin_echo_times_s
+        )
 
     def scans(self) -> list[ScanFiles]:
         """The files of every scan of the job. Raises InputError if there is none."""
@@ -116,12 +119,13 @@ class Job:
             found = [files for files in found if files.name in self.only]
             if not found:
                 raise InputError(f"{self.input} has no scan {', '.join(self.only)}; it has {names}.")
-        for name in ("mask", "labels"):
-            if getattr(self, name) is not None and len(found) > 1:
+        for name in ("mask", "labels", "spin_echo"):
+            if getattr(self, name) and len(found) > 1:
+                flag = f"--{name.replace('_', '-')}"
                 raise InputError(
-                    f"--{name} fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."
+                    f"{flag} fits one scan, but {self.input} holds {len(found)}: choose one by --participant-label."
                 )
-        return found
+        return [replace(files, spin_echo=self.spin_echo) for files in found] if self.spin_echo else found
 
 
 @dataclass(frozen=True)
@@ -149,8 +153,9 @@ class Done:
 def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
     """Load one scan of a job, run the pipeline, write everything. Raises InputError before any work where it can."""
     from .io.bids import load_scan
-    from .io.derivatives import all_or_nothing, outputs, provenance, refuse_overwriting, write_derivatives
+    from .io.derivatives import outputs, provenance, write_derivatives
     from .io.files import load_labels, load_mask
+    from .io.staging import all_or_nothing, refuse_overwriting
     from .report.scan import render_report
 
     start = time.perf_counter()
@@ -164,7 +169,11 @@ def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
         given[Mask] = load_mask(job.mask, scan.grid)
     if job.labels is not None:
         given[LabelMap] = load_labels(job.labels, scan.grid)
-    pipeline.check(given)
+    try:
+        pipeline.check(given)
+    except InputError as error:
+        lacking = [finding.text for finding in scan.findings if finding.level == "missing"]
+        raise InputError(" ".join([str(error), *lacking])) from error
     result = pipeline.run({kind: item.to(device) for kind, item in given.items()}, Runtime(device, report))
     common = provenance(scan, pipeline, result, device, notes)
     page = scan.folder / f"{scan.name}_report.html"

@@ -63,6 +63,9 @@ class FileScan:
                 keys.setdefault(echo.part, []).append(str(echo.source))
         leading = "magnitude" if any(echo.part == "magnitude" for echo in scan) else "real"
         keys["echo_times_s"] = [time for echo in scan if echo.part == leading for time in echo.echo_times_s]
+        spin = [time for echo in scan if echo.part == "spin_echo" for time in echo.echo_times_s]
+        if spin:
+            keys["spin_echo_times_s"] = spin
         return keys
 
     def _sidecar(self, source: Source) -> Sidecar:

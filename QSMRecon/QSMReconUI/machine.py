@@ -12,6 +12,8 @@ def machine() -> dict[str, object]:
     """The version of PyTorch, the device it would use, and that device's memory in bytes."""
     import torch
 
+    from QSMReconLib.memory import free_bytes
+
     found: dict[str, object] = {"event": "machine", "torch": torch.__version__, "device": "cpu", "name": "CPU"}
     found["cores"] = os.cpu_count()
     if torch.cuda.is_available():
@@ -19,9 +21,8 @@ def machine() -> dict[str, object]:
         found |= {"device": "cuda:0", "name": torch.cuda.get_device_name(0), "free": free, "total": total}
     elif torch.backends.mps.is_available():
         found |= {"device": "mps", "name": "Apple GPU"}
-    elif hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        page = os.sysconf("SC_PAGE_SIZE")
-        found |= {"free": page * os.sysconf("SC_AVPHYS_PAGES"), "total": page * os.sysconf("SC_PHYS_PAGES")}
+    elif (free := free_bytes()) is not None:
+        found |= {"free": free, "total": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")}
     return found
 
 

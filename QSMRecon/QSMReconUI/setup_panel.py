@@ -11,6 +11,8 @@ from typing import Any
 
 import qt
 
+from QSMReconLib.memory import in_words
+
 from . import machine
 from .job import Run, python
 from .panel import COLOURS, Panel, Shared, guarded, show_sentence
@@ -82,11 +84,7 @@ class SetupPanel(Panel):
 
     def _prediction(self) -> str:
         need = self._need()
-        if need is None:
-            return ""
-        short = self._free is not None and self._free < need
-        more = ", more than is free: close other programs, or crop the volumes" if short else ""
-        return f"This scan will take about {need / 2**30:.1f} GB{more}."
+        return "" if need is None else in_words(need, self._free)
 
     def cleanup(self) -> None:
         """The window goes away."""

@@ -53,8 +53,9 @@ def command(args: argparse.Namespace) -> int:
     import torch
 
     from ..inversion.cosmos import b0_seen_from, blind_share, check_orientations, cosmos, cosmos_inside
-    from ..io.derivatives import RESEARCH_USE, all_or_nothing, refuse_overwriting, write_json
+    from ..io.derivatives import RESEARCH_USE, write_json
     from ..io.nifti import write_volume
+    from ..io.staging import all_or_nothing, refuse_overwriting
     from ..physics.box import Box
     from ..physics.dipole import Dipole
 

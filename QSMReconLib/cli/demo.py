@@ -25,9 +25,9 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("-o", "--output", type=Path, default=Path("qsmrecon-demo"), help="default: ./qsmrecon-demo")
     added.add_argument("--pipeline", default="classical", metavar="NAME|FILE.json", help="default: classical")
-    added.add_argument("--seed", type=int, default=0, help="another seed is another head")
-    added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps")
-    added.add_argument("--progress", choices=("bar", "none"), default="bar")
+    added.add_argument("--seed", type=int, default=0, help="another seed is another head; default: 0")
+    added.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]|mps", help="default: auto")
+    added.add_argument("--progress", choices=("bar", "none"), default="bar", help="default: bar")
     added.add_argument("--overwrite", action="store_true", help="replace an earlier demo in the same folder")
     added.set_defaults(command=command)
 

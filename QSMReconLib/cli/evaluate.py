@@ -28,8 +28,8 @@ def add_to(commands: Any) -> None:
         help="compare derivatives with the truth, by the QSM challenge's metrics",
         description="Compare every map below DERIVATIVES with its namesake below TRUTH.",
     )
-    added.add_argument("derivatives", metavar="DERIVATIVES", type=Path)
-    added.add_argument("truth", metavar="TRUTH", type=Path)
+    added.add_argument("derivatives", metavar="DERIVATIVES", type=Path, help="a folder that `run` has written")
+    added.add_argument("truth", metavar="TRUTH", type=Path, help="a folder with maps of the same names")
     added.add_argument("-o", "--output", type=Path, metavar="TABLE.tsv", help="also write the table")
     added.set_defaults(command=command)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from ..job import Job, run_job
 from .console import reporting, say, say_error, say_json, sentence_of
+
+if TYPE_CHECKING:
+    from ..io.scan import ScanFiles
 
 GRE_FLAGS = ("magnitude", "phase", "real", "imag")
 
@@ -27,8 +30,19 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("-o", "--output", type=Path, help="where the derivatives go")
     added.add_argument("--participant-label", nargs="+", default=[], metavar="L", help="only these subjects")
-    added.add_argument("--pipeline", default="classical", metavar="NAME|FILE.json", help="default: classical")
-    added.add_argument("--set", action="append", default=[], metavar="STAGE.OPTION=VALUE", help="change an option")
+    added.add_argument(
+        "--pipeline",
+        default="classical",
+        metavar="NAME|FILE.json",
+        help="`qsmrecon pipelines` lists them; default: classical",
+    )
+    added.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="STAGE.OPTION=VALUE",
+        help="change an option, as --set tv.regularisation=2e-4; may be repeated; `qsmrecon stages` lists them",
+    )
     added.add_argument("--mask", type=Path, help="a brain mask on the scan's grid, instead of the automatic one")
     added.add_argument("--labels", type=Path, help="numbered regions on the scan's grid, for reference.region=label")
     add_gre_flags(added)
@@ -41,11 +55,17 @@ def add_to(commands: Any) -> None:
 
 
 def add_gre_flags(added: argparse.ArgumentParser) -> None:
-    """The flags that describe a scan given as plain NIfTI files."""
+    """The flags that describe a scan given as plain NIfTI files, or overrule what a folder says of it."""
     files = added.add_argument_group("a scan given as NIfTI files (one per echo, or one 4D file each)")
     for name in GRE_FLAGS:
         files.add_argument(f"--{name}", nargs="+", type=Path, default=[], metavar="F")
     files.add_argument("--echo-times", nargs="+", type=float, metavar="S", help="in seconds; default: the sidecars'")
+    files.add_argument(
+        "--spin-echo", nargs="+", type=Path, default=[], metavar="F", help="magnitudes of spin echoes, for R2 and R2′"
+    )
+    files.add_argument(
+        "--spin-echo-times", nargs="+", type=float, metavar="S", help="in seconds; default: the sidecars'"
+    )
     files.add_argument("--field-strength", type=float, metavar="T", help="in tesla; default: the sidecars'")
     files.add_argument(
         "--b0-direction",
@@ -95,6 +115,8 @@ def command(args: argparse.Namespace) -> int:
         run_side_by_side(job, scans, args.jobs, tell)
     else:
         for files in scans:
+            if not as_json:
+                say_if_short_of_memory(files)
             try:
                 with reporting(args.progress, stages) as report:
                     done = run_job(job, files, report)
@@ -109,6 +131,15 @@ def command(args: argparse.Namespace) -> int:
     if codes and not as_json:
         say(f"{len(scans) - len(codes)} of {len(scans)} scans were done; not {', '.join(sorted(codes))}.")
     return min(codes.values(), default=0)
+
+
+def say_if_short_of_memory(files: ScanFiles) -> None:
+    """What a run that is about to start will lack, by a rough measure."""
+    from ..memory import free_bytes, in_words, need_of
+
+    need, free = need_of(files), free_bytes()
+    if need is not None and free is not None and need > free:
+        say(f"{files.name}: {in_words(need, free)}")
 
 
 def job_of(args: argparse.Namespace) -> Job:
@@ -138,8 +169,10 @@ def scan_of(args: argparse.Namespace, source: Path | None) -> Job:
         phase=tuple(args.phase),
         real=tuple(args.real),
         imag=tuple(args.imag),
+        spin_echo=tuple(args.spin_echo),
         echo_times_s=tuple(args.echo_times) if args.echo_times else None,
         field_strength_t=args.field_strength,
         b0_direction=tuple(args.b0_direction) if args.b0_direction else None,
         phase_sign=args.phase_sign,
+        spin_echo_times_s=tuple(args.spin_echo_times) if args.spin_echo_times else None,
     )

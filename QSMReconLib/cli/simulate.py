@@ -19,15 +19,42 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("-o", "--output", type=Path, required=True, help="the dataset")
     added.add_argument("--subject", default="phantom", metavar="L", help="its label; default: phantom")
-    added.add_argument("--seed", type=int, default=0, help="another seed is another head")
-    added.add_argument("--shape", nargs=3, type=int, default=(160, 192, 160), metavar=("X", "Y", "Z"))
-    added.add_argument("--voxel-size", nargs=3, type=float, default=(1.0, 1.0, 1.0), metavar=("X", "Y", "Z"), help="mm")
-    added.add_argument("--tilt", type=float, default=0.0, metavar="DEG", help="of the slices against B0")
-    added.add_argument("--echo-times", nargs="+", type=float, default=(0.005, 0.012, 0.019, 0.026), metavar="S")
-    added.add_argument("--field-strength", type=float, default=3.0, metavar="T")
+    added.add_argument("--seed", type=int, default=0, help="another seed is another head; default: 0")
+    added.add_argument(
+        "--shape",
+        nargs=3,
+        type=int,
+        default=(160, 192, 160),
+        metavar=("X", "Y", "Z"),
+        help="in voxels; default: 160 192 160",
+    )
+    added.add_argument(
+        "--voxel-size",
+        nargs=3,
+        type=float,
+        default=(1.0, 1.0, 1.0),
+        metavar=("X", "Y", "Z"),
+        help="in mm; default: 1 1 1",
+    )
+    added.add_argument("--tilt", type=float, default=0.0, metavar="DEG", help="of the slices against B0; default: 0")
+    added.add_argument(
+        "--echo-times",
+        nargs="+",
+        type=float,
+        default=(0.005, 0.012, 0.019, 0.026),
+        metavar="S",
+        help="in seconds; default: 0.005 0.012 0.019 0.026",
+    )
+    added.add_argument("--field-strength", type=float, default=3.0, metavar="T", help="in tesla; default: 3")
     added.add_argument("--snr", type=float, default=60.0, help="of the first echo in white matter; default: 60")
-    added.add_argument("--style", default="siemens", choices=("siemens", "ge", "radians"), help="how phase is stored")
-    added.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    added.add_argument(
+        "--style",
+        default="siemens",
+        choices=("siemens", "ge", "radians"),
+        help="how the scan is stored: phase from -4096 to 4095; real and imaginary parts with every second slice "
+        "negated; or radians. Default: siemens",
+    )
+    added.add_argument("--progress", choices=("bar", "json", "none"), default="bar", help="default: bar")
     added.add_argument("--overwrite", action="store_true", help="replace the subject if it is there already")
     added.set_defaults(command=command)
 

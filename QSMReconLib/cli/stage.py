@@ -54,7 +54,9 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("name", metavar="NAME", help="the stage")
     added.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="where the maps go")
-    added.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="change an option")
+    added.add_argument(
+        "--set", action="append", default=[], metavar="OPTION=VALUE", help="change an option, as --set threshold=0.15"
+    )
     maps = added.add_argument_group("maps the stage needs")
     for name, (_, text) in MAPS.items():
         maps.add_argument(f"--{name}", type=Path, metavar="F", help=text)
@@ -71,8 +73,9 @@ def add_to(commands: Any) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Load what is given, run the stage, write what it made."""
-    from ..io.derivatives import all_or_nothing, outputs, refuse_overwriting, sidecar, write_json
+    from ..io.derivatives import outputs, sidecar, write_json
     from ..io.nifti import write_volume
+    from ..io.staging import all_or_nothing, refuse_overwriting
 
     options = {}
     for setting in args.set:

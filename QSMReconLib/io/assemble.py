@@ -42,7 +42,7 @@ def assemble(files: ScanFiles, given: Given = NOTHING_GIVEN) -> tuple[Scan | Non
     if gre is not None:
         artifacts[GreData] = gre
     if files.spin_echo:
-        spin = _spin_echoes(files, gre.grid if gre is not None else None, notebook)
+        spin = _spin_echoes(files, gre.grid if gre is not None else None, given, notebook)
         if spin is not None:
             artifacts[SpinEchoData] = spin
     if notebook.errors:
@@ -184,7 +184,11 @@ def _check_physics(gre: GreData, stack: Stack, given: Given, notebook: Notebook)
         notebook.add("suspicious", text, file)
     if len(gre.echo_times_s) < R2STAR_ECHOES:
         text = f"R2* needs at least {R2STAR_ECHOES} echoes, and {file} has {len(gre.echo_times_s)}"
-        notebook.add("missing", f"{text}: add the other echoes, or do without R2* and what follows from it.", file)
+        notebook.add(
+            "missing",
+            f"{text}: add the other echoes, or do without what follows from it (--pipeline classical).",
+            file,
+        )
 
 
 def _describe(gre: GreData, first: Stack, second: Stack, notebook: Notebook) -> None:
@@ -197,14 +201,14 @@ def _describe(gre: GreData, first: Stack, second: Stack, notebook: Notebook) -> 
     notebook.add("found", f"B0 along ({b0}) of the voxel axes right, anterior, superior.", first.files[0])
 
 
-def _spin_echoes(files: ScanFiles, grid: Grid | None, notebook: Notebook) -> SpinEchoData | None:
+def _spin_echoes(files: ScanFiles, grid: Grid | None, given: Given, notebook: Notebook) -> SpinEchoData | None:
     """The spin echoes on the grid of the gradient echoes, resampled if need be."""
     stack = read_stack("magnitude", files.spin_echo, files.root, notebook)
     times = None
     if stack is not None:
         check_values(stack, notebook)
         with notebook.collecting(stack.sidecars[0].where):
-            times = times_of((stack,), None)
+            times = times_of((stack,), given.spin_echo_times_s, "--spin-echo-times")
     if stack is None or times is None or grid is None or notebook.errors:
         return None
     values, file = stack.values, stack.files[0]
@@ -213,5 +217,6 @@ def _spin_echoes(files: ScanFiles, grid: Grid | None, notebook: Notebook) -> Spi
         text = f"The spin echoes in {file} lie on another grid ({describe_grid(stack.grid)})"
         notebook.add("repaired", f"{text}: they were resampled to {describe_voxel(grid)}, trilinearly.", file)
     listed = ", ".join(f"{1e3 * time:.4g}" for time in times)
-    notebook.add("found", f"{len(times)} spin echoes at {listed} ms.", file)
+    count = f"{len(times)} spin echo{'es' if len(times) > 1 else ''}"
+    notebook.add("found", f"{count} at {listed} ms ({file}).", file)
     return SpinEchoData(grid, values, times)

@@ -2,7 +2,8 @@
 
 A scan is every gradient echo of one run: the files `…_MEGRE`, `…_GRE` or `…_T2starw` whose names differ only in `echo-`
 and `part-` (mag, phase, real, imag; without part- the sidecar's ImageType decides). Spin echoes (`…_MESE`) of the same
-session go with it. Folders called derivatives, sourcedata or code, and hidden ones, are passed over.
+session go with it; where there are none, a single one (`…_T2w`) whose sidecar has an EchoTime and no train of echoes:
+a turbo spin echo says no R2. Folders called derivatives, sourcedata or code, and hidden ones, are passed over.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from .scan import NOTHING_GIVEN, Finding, Given, Scan, ScanFiles
 from .sidecars import read_sidecar, split_name, stem
 
 GRADIENT_ECHO = ("MEGRE", "GRE", "T2starw")
-SPIN_ECHO = "MESE"
+SPIN_ECHO, ONE_SPIN_ECHO = "MESE", "T2w"
 PARTS = {"mag": "magnitude", "phase": "phase", "real": "real", "imag": "imag"}
 
-_IMAGE = re.compile(rf"sub-.*_({'|'.join((*GRADIENT_ECHO, SPIN_ECHO))})\.nii(\.gz)?$")
+_IMAGE = re.compile(rf"sub-.*_({'|'.join((*GRADIENT_ECHO, SPIN_ECHO, ONE_SPIN_ECHO))})\.nii(\.gz)?$")
 _PASSED_OVER = ("derivatives", "sourcedata", "code")
 
 EXAMPLE = "sub-1/anat/sub-1_echo-1_part-mag_MEGRE.nii.gz and sub-1_echo-1_part-phase_MEGRE.nii.gz"
@@ -105,7 +106,7 @@ def _groups(folder: Path) -> list[_Group]:
         entities, suffix = split_name(stem(path))
         echo, part = entities.pop("echo", ""), entities.pop("part", "")
         group = groups.setdefault((str(entities), suffix), _Group(entities, suffix))
-        part = PARTS.get(part) or _part_by_sidecar(path)
+        part = PARTS.get(part) or ("magnitude" if suffix == ONE_SPIN_ECHO else _part_by_sidecar(path))
         group.parts.setdefault(part, {})[echo] = path
     return sorted(groups.values(), key=lambda group: _natural(group.name))
 
@@ -130,10 +131,20 @@ def _part_by_sidecar(path: Path) -> str:
 
 def _scans_of_session(groups: list[_Group]) -> list[ScanFiles]:
     spin_echoes = [group for group in groups if group.suffix == SPIN_ECHO]
-    echoes = [group for group in groups if group.suffix != SPIN_ECHO]
+    echoes = [group for group in groups if group.suffix in GRADIENT_ECHO]
     complete = {group.name for group in echoes if group.complete}
     scans: dict[str, ScanFiles] = {}
     aside = []
+    if not spin_echoes and echoes:
+        for group in (group for group in groups if group.suffix == ONE_SPIN_ECHO):
+            why = _no_single_spin_echo(group.any_file())
+            if why:
+                text = (
+                    f"{group.any_file()} was left aside, as it {why}: to use it all the same, give it by --spin-echo."
+                )
+                aside.append(Finding("found", text, group.any_file()))
+            else:
+                spin_echoes.append(group)
     for group in sorted(echoes, key=lambda group: GRADIENT_ECHO.index(group.suffix)):
         if group.name in scans or (complete and not group.complete and group.suffix == "T2starw"):
             text = f"{group.any_file()} was left aside: another gradient-echo scan of the session is used."
@@ -144,6 +155,18 @@ def _scans_of_session(groups: list[_Group]) -> list[ScanFiles]:
     if first is not None:
         scans[first] = replace(scans[first], findings=(*scans[first].findings, *aside))
     return sorted(scans.values(), key=lambda scan: _natural(scan.name))
+
+
+def _no_single_spin_echo(path: Path) -> str:
+    """Why a T2-weighted image does not say R2, by its sidecar; "" if it does."""
+    try:
+        sidecar = read_sidecar(path, _root_of(path))
+        time, train = sidecar.numbers("EchoTime"), sidecar.numbers("EchoTrainLength")
+    except InputError:
+        return "has a sidecar that cannot be read"
+    if time is None:
+        return "has no EchoTime in its sidecar"
+    return f"is a turbo spin echo (EchoTrainLength {train[0]:g})" if train and train[0] > 1 else ""
 
 
 def _files_of(group: _Group, spin_echoes: list[_Group]) -> ScanFiles:

@@ -1,17 +1,10 @@
-"""Results on disk: BIDS derivatives with their provenance, all of them or none.
-
-Everything is first written into a hidden folder beside its destination and moved into place at the very end, so that a
-run that fails, is cancelled or is killed leaves no half-written file behind.
-"""
+"""Results on disk: BIDS derivatives with their provenance."""
 
 from __future__ import annotations
 
 import json
 import platform
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -19,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..data import Artifact, ChiMap, GreData, LocalField, Volume
-from ..errors import InputError
 from .nifti import write_volume
 
 if TYPE_CHECKING:
@@ -89,31 +81,6 @@ def sidecar(output: Output, common: dict[str, Any]) -> dict[str, Any]:
     if isinstance(output.artifact, LocalField) and output.artifact.harmonic_ppm is not None:
         described["HarmonicResidual"] = {"StandardDeviation": output.artifact.harmonic_ppm, "Units": "ppm"}
     return described
-
-
-def refuse_overwriting(folder: Path, pattern: str, overwrite: bool) -> None:
-    """Raises InputError if `folder` holds files of that pattern already, unless `overwrite`."""
-    there = sorted(folder.glob(pattern))
-    if there and not overwrite:
-        raise InputError(f"{there[0]} is there already: choose another output folder, or add --overwrite.")
-
-
-@contextmanager
-def all_or_nothing(folder: Path) -> Iterator[Path]:
-    """A hidden folder whose contents move into `folder` when the block ends well, and vanish when it does not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written to: {error.strerror or error}. Choose another folder.") from error
-    try:
-        yield staging
-        for path in sorted(item for item in staging.rglob("*") if item.is_file()):
-            target = folder / path.relative_to(staging)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_json(path: Path, described: dict[str, Any]) -> None:

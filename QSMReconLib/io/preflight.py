@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..memory import free_bytes, in_words, need_of
 from .assemble import assemble
 from .files import load_mask
 from .find import find_scans
@@ -63,6 +64,9 @@ def examine(
 def examine_files(files: ScanFiles, mask: Path | None = None, given: Given = NOTHING_GIVEN) -> Examined:
     """Examine one scan, and a mask that is meant for it, and collect all that is wrong rather than the first."""
     scan, findings = assemble(files, given)
+    need = need_of(files)
+    if scan is not None and need is not None:
+        findings.append(Finding("found", in_words(need, free_bytes())))
     if mask is not None and scan is not None:
         try:
             covered = float(load_mask(mask, scan.grid).voxels.float().mean())

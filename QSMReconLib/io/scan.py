@@ -41,6 +41,7 @@ class Given:
     field_strength_t: float | None = None
     b0_direction: tuple[float, ...] | None = None
     phase_sign: Literal["auto", "keep", "flip"] = "auto"
+    spin_echo_times_s: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.phase_sign not in ("auto", "keep", "flip"):

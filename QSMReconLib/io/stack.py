@@ -150,15 +150,18 @@ def check_values(stack: Stack, notebook: Notebook) -> None:
             notebook.add("error", f"{text}: is it a phase? Give magnitude and phase in their places.", path)
 
 
-def times_of(stacks: Sequence[Stack], given: tuple[float, ...] | None) -> tuple[float, ...]:
-    """The echo times in seconds, given or from the sidecars. Raises InputError if they are missing or senseless."""
+def times_of(stacks: Sequence[Stack], given: tuple[float, ...] | None, flag: str = "--echo-times") -> tuple[float, ...]:
+    """The echo times in seconds, given (by `flag`) or from the sidecars.
+
+    Raises InputError if they are missing or senseless.
+    """
     count = len(stacks[0].files)
     if given is not None:
         if len(given) != count:
             raise InputError(
-                f"{len(given)} echo times were given for {count} echoes ({stacks[0].name}): give one for each."
+                f"{flag} gives {len(given)} echo times for {count} echoes ({stacks[0].name}): give one for each."
             )
-        check_echo_times(given, f"--echo-times (for {stacks[0].name})")
+        check_echo_times(given, f"{flag} (for {stacks[0].name})")
         return tuple(given)
     stated: tuple[float, ...] | None = None
     for stack in stacks:
@@ -172,9 +175,7 @@ def times_of(stacks: Sequence[Stack], given: tuple[float, ...] | None) -> tuple[
             )
         stated = stated or own
     if stated is None:
-        raise InputError(
-            f"EchoTime is missing in {stacks[0].sidecars[0].where}: add it, in seconds, or give --echo-times."
-        )
+        raise InputError(f"EchoTime is missing in {stacks[0].sidecars[0].where}: add it, in seconds, or give {flag}.")
     return stated
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..data import Grid
 from ..errors import InputError
+from ..memory import free_bytes
 from ..physics.dipole import Dipole, dipole_kernel
 from ..physics.fourier import Spectrum
 from .card import Card
@@ -323,14 +324,7 @@ def _free_memory(device: torch.device) -> float | None:
     """Bytes that can still be had, or None where nobody knows."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0])
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return float(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return None
+    return free_bytes()
 
 
 def is_memory(error: Exception) -> bool:

@@ -13,8 +13,9 @@ from .. import __version__
 from .._lazy import torch
 from ..data import Artifact, GreData, Grid, Mask, R2StarMap, SpinEchoData
 from ..errors import InputError
-from ..io.derivatives import all_or_nothing, refuse_overwriting, write_json
+from ..io.derivatives import write_json
 from ..io.nifti import write_volume
+from ..io.staging import all_or_nothing, refuse_overwriting
 from .head import Head, head
 from .scanner import FLIP_ANGLE_DEG, REPETITION_TIME_S, fields, gradient_echoes, spin_echoes
 from .truth import truth

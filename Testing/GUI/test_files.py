@@ -119,6 +119,20 @@ def test_plain_nifti_files_are_told_apart(widget: Any, plain: Path, children: li
     assert job["echo_times_s"] == [0.006, 0.012]
 
 
+def test_spin_echoes_of_files_keep_the_times_that_were_typed(
+    widget: Any, plain: Path, children: list[FakeProcess]
+) -> None:
+    write(plain / "T2_mese.nii.gz")
+    open_folder(widget, plain)
+    row = [name for name, _, _ in table(widget)].index("T2_mese.nii.gz")
+    assert table(widget)[row] == ("T2_mese.nii.gz", "spin echo", "")
+    assert "T2_mese.nii.gz needs its echo time" in widget.ui.runButton.toolTip
+    widget.ui.echoTable.item(row, 2).setText("80")
+    pump(0.02)
+    job = start(widget, children)
+    assert (job["spin_echo"], job["spin_echo_times_s"]) == ([str(plain / "T2_mese.nii.gz")], [0.08])
+
+
 def test_the_table_of_files_can_be_corrected(widget: Any, bids: Path, children: list[FakeProcess]) -> None:
     open_folder(widget, bids)
     for index in (0, 2):

@@ -192,9 +192,11 @@ def test_the_need_of_a_scan_is_predicted(ready: Any, children: list[Any]) -> Non
     voxels = 17 * 31 * 29
     assert need_bytes(rows) == 600_000_000 + voxels * (4 * 2 * 6 + 170)
     assert need_bytes([]) is None
-    assert "This scan will take about 0.6 GB." in ready.ui.deviceLabel.text
+    assert "This scan will take about 0.6 GB of memory." in ready.ui.deviceLabel.text
     ready.ui.deviceButton.click()
     child = children[-1]
     child.say(event="machine", torch="2.9", device="cpu", name="CPU", cores=2, free=10_000_000, total=20_000_000)
     child.end(0)
-    assert pump(2, until=lambda: "more than is free" in ready.ui.deviceLabel.text), ready.ui.deviceLabel.text
+    assert pump(2, until=lambda: "more than the 0.0 GB that are free" in ready.ui.deviceLabel.text), (
+        ready.ui.deviceLabel.text
+    )

@@ -53,6 +53,15 @@ def test_plain_files_may_have_spin_echoes(tmp_path: Path) -> None:
     assert files.magnitude == (tmp_path / "m.nii",)
 
 
+def test_spin_echoes_may_be_given_to_the_one_scan_of_a_folder(study: Path) -> None:
+    spin = (Path("sub-a_T2w.nii.gz"),)
+    job = Job(output=Path("out"), input=study, only=("sub-a_run-1",), spin_echo=spin, spin_echo_times_s=(0.08,))
+    assert [files.spin_echo for files in job.scans()] == [spin]
+    assert job.given().spin_echo_times_s == (0.08,)
+    with pytest.raises(InputError, match=r"--spin-echo fits one scan, but .* holds 2"):
+        Job(output=Path("out"), input=study, spin_echo=spin).scans()
+
+
 @pytest.mark.parametrize(
     ("described", "sentence"),
     [({"output": "o", "pipline": "x"}, "does not know pipline"), ({"input": "i"}, 'needs "output"')],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -172,6 +173,54 @@ def test_spin_echoes_come_along_on_the_grid_of_the_gradient_echoes(elsewhere: bo
     assert any("resampled" in finding.text for finding in scan.findings if finding.level == "repaired") == elsewhere
 
 
+@pytest.mark.parametrize(
+    ("sidecar", "why"),
+    [
+        ({"EchoTime": 0.08}, ""),
+        ({"EchoTime": 0.08, "EchoTrainLength": 1}, ""),
+        ({"EchoTime": 0.08, "EchoTrainLength": 16}, r"is a turbo spin echo \(EchoTrainLength 16\)"),
+        ({}, "has no EchoTime"),
+        (None, "has a sidecar that cannot be read"),
+    ],
+)
+def test_a_t2_weighted_image_is_a_spin_echo_if_it_is_a_single_one(
+    sidecar: dict | None, why: str, dataset: Path, head: Head
+) -> None:
+    stem = dataset / "sub-1" / "anat" / "sub-1_T2w"
+    save(Path(f"{stem}.nii.gz"), np.abs(head.signal[0]), head.affine)
+    Path(f"{stem}.json").write_text("{" if sidecar is None else json.dumps(sidecar))
+    (found,) = find_scans(dataset)
+    scan = load_scan(found)
+    assert (SpinEchoData in scan.artifacts) == (not why)
+    if why:
+        (finding,) = found.findings
+        assert re.search(rf"sub-1_T2w.nii.gz was left aside, as it {why}.*--spin-echo", finding.text), finding.text
+    else:
+        assert scan.artifacts[SpinEchoData].echo_times_s == (0.08,)
+        assert any("1 spin echo at 80 ms" in finding.text for finding in scan.findings)
+
+
+def test_spin_echo_times_may_be_given(dataset: Path, head: Head) -> None:
+    stem = dataset / "sub-1" / "anat" / "sub-1_echo-1_MESE"
+    save(Path(f"{stem}.nii.gz"), np.abs(head.signal[0]), head.affine)
+    (found,) = find_scans(dataset)
+    with pytest.raises(InputError, match=r"EchoTime is missing in .*MESE\.json: .* or give --spin-echo-times"):
+        load_scan(found)
+    scan = load_scan(found, Given(spin_echo_times_s=(0.05,)))
+    assert scan.artifacts[SpinEchoData].echo_times_s == (0.05,)
+    with pytest.raises(InputError, match="--spin-echo-times gives 2 echo times for 1 echoes"):
+        load_scan(found, Given(spin_echo_times_s=(0.05, 0.06)))
+
+
+def test_a_t2_weighted_image_is_passed_over_where_there_are_several_echoes(dataset: Path) -> None:
+    anat = dataset / "sub-1" / "anat"
+    for name in ("sub-1_echo-1_MESE.nii", "sub-1_T2w.nii"):
+        (anat / name).touch()
+    (found,) = find_scans(dataset)
+    assert [path.name for path in found.spin_echo] == ["sub-1_echo-1_MESE.nii"]
+    assert found.findings == ()
+
+
 def test_of_several_spin_echo_scans_the_matching_run_is_taken(dataset: Path) -> None:
     anat = dataset / "sub-1" / "anat"
     rename(anat, "sub-1_", "sub-1_run-2_")
@@ -193,7 +242,7 @@ def test_what_a_person_gives_overrules_the_sidecars(dataset: Path) -> None:
     texts = {finding.level: finding.text for finding in scan.findings}
     assert "negated" in texts["repaired"]
     assert "10° from that of the affine" in texts["suspicious"]
-    with pytest.raises(InputError, match="2 echo times were given for 3 echoes"):
+    with pytest.raises(InputError, match="--echo-times gives 2 echo times for 3 echoes"):
         load_scan(found, Given(echo_times_s=(0.01, 0.02)))
     with pytest.raises(InputError, match="auto, keep, flip"):
         Given(phase_sign="wrong")  # type: ignore[arg-type]

@@ -231,10 +231,41 @@ def test_what_stands_in_the_way_is_an_error_and_stops_the_work(
         load_scan(find_scans(dataset)[0])
     assert raised.value.exit_code == 2
     assert str(raised.value) == error.text
+    assert_stops(dataset, before, capsys, error.text)
+
+
+def assert_stops(
+    dataset: Path, before: list[Path], capsys: pytest.CaptureFixture[str], sentence: str, *more: str
+) -> None:
+    """Whether `doctor` and `run` both say the sentence, end with exit code 2, and leave nothing behind."""
     out = dataset.parent / "out"
     capsys.readouterr()
-    assert main(["run", str(dataset), "-o", str(out), "--device", "cpu", "--progress", "none"]) == 2
-    assert error.text in capsys.readouterr().err
+    assert main(["doctor", str(dataset), *more]) == 2
+    said = capsys.readouterr().out
+    assert sentence in said
+    assert "error" in said
+    assert main(["run", str(dataset), "-o", str(out), "--device", "cpu", "--progress", "none", *more]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
+    assert sorted(dataset.rglob("*")) == before
+
+
+def test_too_few_echoes_are_missing_to_the_doctor_and_stop_what_needs_r2star(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlink(*dataset.rglob("*echo-3*"))
+    before = sorted(dataset.rglob("*"))
+    assert main(["doctor", str(dataset)]) == 2
+    said = capsys.readouterr().out
+    assert re.search(r"missing .*R2\* needs at least 3 echoes, and .*echo-1_part-phase.* has 2: add the other", said)
+    assert "Ready to run, but for what is missing." in said
+    out = dataset.parent / "out"
+    clinical = ["--pipeline", "clinical", "--device", "cpu", "--progress", "none"]
+    assert main(["run", str(dataset), "-o", str(out), *clinical]) == 2
+    said = capsys.readouterr().err
+    assert re.search(
+        r"r2starfit needs .* R2\* needs at least 3 echoes, and .*echo-1_part-phase.*: add the other echoes", said
+    ), said
     assert not out.exists()
     assert sorted(dataset.rglob("*")) == before
 
@@ -296,7 +327,9 @@ def test_a_broken_spin_echo_is_an_error(dataset: Path) -> None:
     ],
     ids=["empty", "elsewhere", "NaN", "absent"],
 )
-def test_a_mask_that_does_not_fit_is_an_error(shape, value, sentence, dataset: Path, head: Head) -> None:
+def test_a_mask_that_does_not_fit_is_an_error(
+    shape, value, sentence, dataset: Path, head: Head, capsys: pytest.CaptureFixture[str]
+) -> None:
     mask = dataset / "mask.nii"
     if shape is not None:
         save(mask, np.full(shape, value), head.affine)
@@ -304,6 +337,7 @@ def test_a_mask_that_does_not_fit_is_an_error(shape, value, sentence, dataset: P
     (error,) = found.errors
     assert re.search(sentence, error.text), error.text
     assert error.file == mask
+    assert_stops(dataset, sorted(dataset.rglob("*")), capsys, error.text, "--mask", str(mask))
 
 
 def test_a_mask_that_fits_is_described(dataset: Path, head: Head) -> None:
