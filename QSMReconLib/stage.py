@@ -37,7 +37,7 @@ _registry: dict[str, type[Stage]] = {}
 
 @dataclass(frozen=True)
 class Option:
-    """One option of a stage, as clients show it. `type` is float, int, bool, str or "floats"."""
+    """One option, as clients show it. `type` is float, int, bool, str or "floats"."""
 
     name: str
     type: str
@@ -65,25 +65,47 @@ def option(
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
-class Stage:
-    """Base of every method. A subclass becomes a frozen dataclass and is registered under its name in lower case."""
+class Options:
+    """Base of what a person can choose. A subclass becomes a frozen dataclass whose fields are checked as declared."""
 
     name: ClassVar[str] = ""
-    group: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         dataclass(frozen=True, kw_only=True)(cls)
         cls.name = cls.__name__.lower()
+
+    def __post_init__(self) -> None:
+        for declared in self.options():
+            object.__setattr__(self, declared.name, _checked(self.name, declared, getattr(self, declared.name)))
+
+    @classmethod
+    def options(cls) -> tuple[Option, ...]:
+        """The declared options, in the order of declaration."""
+        return _options(cls)  # type: ignore[arg-type] # Classes are hashable; mypy sees their instances' __hash__.
+
+    @classmethod
+    def with_options(cls, options: Mapping[str, Any]) -> Self:
+        """One with `options` by name, values as objects or as text. Raises OptionError, naming what there is."""
+        known = [declared.name for declared in cls.options()]
+        for name in options:
+            if name not in known:
+                raise OptionError(f"{cls.name} has no option {name!r}; it has {', '.join(known) or 'none'}.")
+        return cls(**options)
+
+
+class Stage(Options):
+    """Base of every method. A subclass becomes a frozen dataclass and is registered under its name in lower case."""
+
+    group: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         cls.group = ("." + cls.__module__).split(".")[-2]
         known = _registry.get(cls.name)
         if known is not None and known.__module__ != cls.__module__:
             raise TypeError(f"Two stages are called {cls.name}: in {known.__module__} and in {cls.__module__}.")
         _registry[cls.name] = cls
-
-    def __post_init__(self) -> None:
-        for declared in self.options():
-            object.__setattr__(self, declared.name, _checked(self.name, declared, getattr(self, declared.name)))
 
     # apply(self, <artifacts>, runtime: Runtime) -> artifact or tuple of artifacts: every stage's own signature.
     apply: ClassVar[Any]
@@ -93,11 +115,6 @@ class Stage:
 
         A pipeline asks before any work; `apply` says the same of what an earlier stage has made.
         """
-
-    @classmethod
-    def options(cls) -> tuple[Option, ...]:
-        """The declared options, in the order of declaration."""
-        return _options(cls)  # type: ignore[arg-type] # Classes are hashable; mypy sees their instances' __hash__.
 
     @classmethod
     def needs(cls) -> dict[str, type[Artifact]]:
@@ -140,16 +157,7 @@ class Stage:
 
     def to_json(self) -> dict[str, Any]:
         """The stage with every option, as `stage_from_json` reads it."""
-        return {"stage": self.name, "options": asdict(self)}  # type: ignore[call-overload]
-
-    @classmethod
-    def with_options(cls, options: Mapping[str, Any]) -> Self:
-        """The stage with `options` by name, values as objects or as text. Raises OptionError, naming what there is."""
-        known = [declared.name for declared in cls.options()]
-        for name in options:
-            if name not in known:
-                raise OptionError(f"{cls.name} has no option {name!r}; it has {', '.join(known) or 'none'}.")
-        return cls(**options)
+        return {"stage": self.name, "options": asdict(self)}
 
 
 def stages() -> dict[str, type[Stage]]:
@@ -176,7 +184,7 @@ def stage_from_json(described: Mapping[str, Any]) -> Stage:
 
 
 @cache
-def _options(cls: type[Stage]) -> tuple[Option, ...]:
+def _options(cls: type[Options]) -> tuple[Option, ...]:
     """Read once: evaluating annotations takes milliseconds, and forms ask for them at every click."""
     hints = get_type_hints(cls)
     return tuple(_describe(item, hints[item.name]) for item in fields(cls) if "text" in item.metadata)  # type: ignore[arg-type]
@@ -190,9 +198,9 @@ def _describe(item: Any, hint: Any) -> Option:
     return Option(name=item.name, type=name, default=default, optional=type(None) in kinds, **item.metadata)
 
 
-def _checked(stage: str, declared: Option, value: Any) -> Any:
+def _checked(owner: str, declared: Option, value: Any) -> Any:
     """The value as its declared type, or OptionError with the remedy."""
-    where = f"{stage}.{declared.name}"
+    where = f"{owner}.{declared.name}"
     if value is None or (declared.optional and value in ("", "none", "auto")):
         if declared.optional:
             return None

@@ -9,10 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from ..errors import QsmReconError
+from ..errors import InputError, QsmReconError
 from ..runtime import Report
 
 ProgressStyle = Literal["bar", "json", "none"]
+
+
+def settings(texts: Iterable[str]) -> dict[str, str]:
+    """What `--set OPTION=VALUE` says, by option. Raises InputError for what has another form."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text!r} is not of the form OPTION=VALUE.")
+        found[name.strip()] = value
+    return found
 
 
 def say(text: str) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from ..runtime import Runtime
-from .console import reporting, say, table
+from .console import reporting, say, settings, table
+
+if TYPE_CHECKING:
+    from ..review.classification import Thresholds
+    from ..review.measures import Measures
+    from ..review.proposals import Proposals
 
 CHANNELS = {"chi": "χ in ppm", "chi_para": "χ_para in ppm", "chi_dia": "χ_dia in ppm", "r2star": "R2* in Hz"}
 SHOWN = ("label", "volume_mm3", "x", "y", "z", "class_para", "class_dia", "class_focal")
@@ -24,7 +31,13 @@ def add_to(commands: Any) -> None:
     added.add_argument(
         "derivatives", metavar="DERIVATIVES", nargs="?", type=Path, help="a subject's folder of derivatives"
     )
-    added.add_argument("--lesions", type=Path, metavar="F", help="a label map; connected parts count apart")
+    added.add_argument(
+        "--lesions",
+        type=Path,
+        nargs="+",
+        metavar="F",
+        help="a label map, whose connected parts count apart, Slicer's .seg.nrrd, or several files, a segment each",
+    )
     added.add_argument(
         "--seeds", type=Path, metavar="F", help="instead: points to grow lesions from, a TSV with x, y, z in RAS mm"
     )
@@ -34,6 +47,7 @@ def add_to(commands: Any) -> None:
     added.add_argument("--local-field", type=Path, metavar="F", help="ppm; tells how much χ explains, and moments")
     added.add_argument("--total-field", type=Path, metavar="F", help="ppm; tells the moments of strong sources best")
     added.add_argument("--field-noise", type=Path, metavar="F", help="ppm; where the field cannot be trusted")
+    added.add_argument("--swi", type=Path, metavar="F", help="where bleeds are dark, for proposals")
     added.add_argument(
         "--spin-echoes",
         choices=("yes", "no"),
@@ -50,9 +64,45 @@ def add_to(commands: Any) -> None:
         help="a reader's own classes, a TSV with label, reader_para, reader_dia, reader_focal, reader_comment",
     )
     added.add_argument("--numbered", type=Path, metavar="F", help="also write the label map with the table's numbers")
+    added.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="change a threshold")
+    added.add_argument("--options", action=_ListOptions, help="list all thresholds, with defaults and ranges, and end")
     added.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
     added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     added.set_defaults(command=command)
+
+
+class _ListOptions(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from .lists import show_options
+
+        for rules in _rules():
+            say(f"\n{(rules.__doc__ or '').strip()}")
+            show_options(rules)
+        parser.exit()
+
+
+def _rules() -> tuple[type[Thresholds], type[Measures], type[Proposals]]:
+    from ..review.classification import Thresholds
+    from ..review.measures import Measures
+    from ..review.proposals import Proposals
+
+    return Thresholds, Measures, Proposals
+
+
+def _chosen(given: Mapping[str, str]) -> tuple[Thresholds, Measures, Proposals]:
+    """The rules with what was set of them. Raises OptionError for a name that none of them has."""
+    rules = _rules()
+    names = [[declared.name for declared in one.options()] for one in rules]
+    every = [name for known in names for name in known]
+    for name in given:
+        if name not in every:
+            raise OptionError(f"lesions has no option {name!r}; it has {', '.join(every)}.")
+    thresholds, measures, proposals = rules
+    parts = [{name: value for name, value in given.items() if name in known} for known in names]
+    return thresholds.with_options(parts[0]), measures.with_options(parts[1]), proposals.with_options(parts[2])
 
 
 def command(args: argparse.Namespace) -> int:
@@ -61,6 +111,7 @@ def command(args: argparse.Namespace) -> int:
 
     from ..review.files import review_files
 
+    thresholds, measures, proposals = _chosen(settings(args.set))
     with reporting(args.progress, ["lesions"]) as report:
         review_files(
             args.output,
@@ -74,10 +125,14 @@ def command(args: argparse.Namespace) -> int:
             field_noise=args.field_noise,
             segmentation=args.segmentation,
             seeds=args.seeds,
+            swi=args.swi,
             spin_echoes=None if args.spin_echoes is None else args.spin_echoes == "yes",
             report=args.report,
             readings=args.readings,
             numbered=args.numbered,
+            thresholds=thresholds,
+            measures=measures,
+            proposals=proposals,
             overwrite=args.overwrite,
             progress=Runtime(report=report, stage="lesions").progress,
         )

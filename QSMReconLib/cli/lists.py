@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..pipeline import named_pipelines
-from ..stage import Option, Stage, stages
+from ..stage import Option, Options, Stage, stages
 from .console import say, table
 
 
@@ -34,9 +34,7 @@ def list_stages(args: argparse.Namespace) -> int:
         uses = ", ".join(kind.kind for kind in stage.uses().values())
         makes = ", ".join(kind.kind for kind in stage.makes())
         say(f"  needs {needs}{f'; uses {uses}' if uses else ''}; makes {makes}")
-        if stage.options():
-            rows = [(o.name, o.default, span(o), o.unit, o.text) for o in stage.options()]
-            table("", ("option", "default", "range", "unit", "meaning"), rows)
+        show_options(stage)
     return 0
 
 
@@ -49,6 +47,13 @@ def list_pipelines(args: argparse.Namespace) -> int:
     rows = [(name, p.description, " → ".join(step.stage.name for step in p.steps)) for name, p in known.items()]
     table("", ("pipeline", "for", "stages"), rows)
     return 0
+
+
+def show_options(of: type[Options]) -> None:
+    """A table of the options, if there are any."""
+    rows = [(o.name, o.default, span(o), o.unit, o.text) for o in of.options()]
+    if rows:
+        table("", ("option", "default", "range", "unit", "meaning"), rows)
 
 
 def describe(stage: type[Stage]) -> dict[str, Any]:

@@ -47,6 +47,9 @@ def add_to(commands: Any) -> None:
     )
     added.add_argument("--field-strength", type=float, default=3.0, metavar="T", help="in tesla; default: 3")
     added.add_argument("--snr", type=float, default=60.0, help="of the first echo in white matter; default: 60")
+    added.add_argument("--ms-lesions", type=int, default=12, metavar="N", help="of the six kinds in turn; default: 12")
+    added.add_argument("--bleeds", type=int, default=3, metavar="N", help="default: 3")
+    added.add_argument("--calcifications", type=int, default=2, metavar="N", help="default: 2")
     added.add_argument(
         "--style",
         default="siemens",
@@ -75,6 +78,9 @@ def command(args: argparse.Namespace) -> int:
             field_strength_t=args.field_strength,
             snr=args.snr,
             style=args.style,
+            ms_lesions=args.ms_lesions,
+            bleeds=args.bleeds,
+            calcifications=args.calcifications,
             overwrite=args.overwrite,
             progress=Runtime(report=report, stage="simulate").progress,
         )

@@ -24,7 +24,7 @@ from ..errors import InputError
 from ..pipeline import Artifacts, Pipeline, Step
 from ..runtime import Runtime, pick_device
 from ..stage import find_stage
-from .console import reporting, say, say_json
+from .console import reporting, say, say_json, settings
 from .run import GRE_FLAGS, add_gre_flags, add_runtime_flags, scan_of
 
 if TYPE_CHECKING:
@@ -77,13 +77,7 @@ def command(args: argparse.Namespace) -> int:
     from ..io.nifti import write_volume
     from ..io.staging import all_or_nothing, refuse_overwriting
 
-    options = {}
-    for setting in args.set:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise InputError(f"--set {setting!r} is not of the form OPTION=VALUE.")
-        options[name] = value
-    stage = find_stage(args.name).with_options(options)
+    stage = find_stage(args.name).with_options(settings(args.set))
     pipeline = Pipeline(stage.name, (Step(stage),))
     given = load_given(args)
     # What the stage itself makes is not handed in, so that a mask given for a mask stage does not skip it.

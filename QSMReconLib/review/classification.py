@@ -9,28 +9,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from math import erf, isnan, nan, sqrt
 
-from ..errors import OptionError
+from ..stage import Options, option
 
 HYPER, ISO, HYPO, RIM, UNDECIDED = "hyper", "iso", "hypo", "rim", "undecided"
 BLEED, CALCIFICATION, VESSEL, OTHER = "bleed", "calcification", "vessel", "other"
 
 
-@dataclass(frozen=True)
-class Thresholds:
+class Thresholds(Options):
     """What makes a class. A contrast counts where it exceeds both `floor_ppb` and `sd_factor` times the local SD."""
 
-    floor_ppb: float = 6.0
-    sd_factor: float = 0.5
-    rim_floor_ppb: float = 6.0
-    certainty: float = 0.9
-    focal_ppb: float = 150.0
-    vessel_elongation: float = 3.0
-
-    def __post_init__(self) -> None:
-        if min(self.floor_ppb, self.rim_floor_ppb, self.focal_ppb, self.vessel_elongation) <= 0 or self.sd_factor < 0:
-            raise OptionError("Thresholds of lesions must be above zero.")
-        if not 0.5 <= self.certainty < 1:
-            raise OptionError(f"The certainty of a class is {self.certainty}, but must be from 0.5 to below 1.")
+    floor_ppb: float = option(6.0, "Contrasts below this are iso", unit="ppb", ge=0.1, le=1000)
+    sd_factor: float = option(0.5, "Contrasts of fewer standard deviations of the tissue around are iso", ge=0, le=10)
+    rim_floor_ppb: float = option(6.0, "A rim exceeds the core by more than this", unit="ppb", ge=0.1, le=1000)
+    certainty: float = option(0.9, "A class less probable than this is undecided", ge=0.5, le=0.999)
+    focal_ppb: float = option(150.0, "Lesions of a stronger χ are bleeds, calcifications or vessels", unit="ppb", ge=1)
+    vessel_elongation: float = option(3.0, "Positive focal lesions longer than this many widths are vessels", ge=1)
 
     def to_json(self) -> dict[str, float]:
         """Every threshold by name, to be written beside results."""
@@ -83,20 +76,23 @@ def classify_para(
 
 
 def classify_focal(
-    peak_ppb: float, moment: float, moment_error: float, elongation: float, thresholds: Thresholds
-) -> str:
-    """bleed, calcification or vessel where the peak (of the map, or as the moment over the volume) is beyond
-    `focal_ppb`, other where it is not.
+    peak_ppb: float, moment: float, moment_error: float, elongation: float, volume_mm3: float, thresholds: Thresholds
+) -> tuple[str, float]:
+    """(class, probability): bleed, calcification or vessel where the peak (of the map, or as the moment over the
+    volume) is beyond `focal_ppb`, other where it is not.
 
     The sign is that of the moment, which survives blooming; where it is within two standard errors of zero, undecided.
+    The probability is that of the sign, and for other ones that of a peak below the threshold, which errs as the moment
+    over the volume does.
     """
     if abs(peak_ppb) < thresholds.focal_ppb:
-        return OTHER
+        return OTHER, _beyond(thresholds.focal_ppb - abs(peak_ppb), 1e3 * moment_error / max(volume_mm3, 1e-9))
+    sign = _beyond(abs(moment), moment_error)
     if abs(moment) < 2 * moment_error:
-        return UNDECIDED
+        return UNDECIDED, sign
     if moment > 0 and elongation > thresholds.vessel_elongation:
-        return VESSEL
-    return BLEED if moment > 0 else CALCIFICATION
+        return VESSEL, sign
+    return (BLEED if moment > 0 else CALCIFICATION), sign
 
 
 def _beyond(excess: float, error: float) -> float:

@@ -10,8 +10,11 @@ from .measures import PERCENTILES
 from .readings import COMMENT, READINGS, computed
 
 
-def describe(name: str) -> dict[str, Any]:
-    """A column of the table, as BIDS wants it described. Raises KeyError for a name that no column has."""
+def describe(name: str, interval_percent: float = 90.0) -> dict[str, Any]:
+    """A column of the table, as BIDS wants it described; the ends of intervals are those of `interval_percent`.
+
+    Raises KeyError for a name that no column has.
+    """
     if name in _COLUMNS:
         text, unit = _COLUMNS[name]
         return {"Description": text} | ({"Units": unit} if unit else {})
@@ -33,7 +36,7 @@ def describe(name: str) -> dict[str, Any]:
     which = next(key for key in sorted(CHANNELS, key=len, reverse=True) if name.startswith(f"{key}_"))
     title, unit, _, _ = CHANNELS[which]
     statistic = name.removeprefix(f"{which}_").rsplit("_", 1)[0]
-    return {"Description": f"{title}: {_STATISTICS[statistic]}", "Units": unit}
+    return {"Description": f"{title}: {_STATISTICS[statistic].format(interval_percent)}", "Units": unit}
 
 
 _STATISTICS = {
@@ -44,11 +47,11 @@ _STATISTICS = {
     "normal": "median of the normal-appearing white matter around",
     "local_sd": "its standard deviation (1.48 times the median absolute deviation)",
     "contrast": "median of the lesion above that of its surroundings",
-    "contrast_low": "lower end of the contrast's 90 % interval",
-    "contrast_high": "upper end of the contrast's 90 % interval",
+    "contrast_low": "lower end of the contrast's {:.0f} % interval",
+    "contrast_high": "upper end of the contrast's {:.0f} % interval",
     "classed": "the contrast that the class was made of, which without spin echoes is not the map's",
-    "classed_low": "lower end of its 90 % interval",
-    "classed_high": "upper end of its 90 % interval",
+    "classed_low": "lower end of its {:.0f} % interval",
+    "classed_high": "upper end of its {:.0f} % interval",
 }
 
 

@@ -61,6 +61,7 @@ class ReviewMaps:
     ventricles: Where | None = None
     r2prime_measured: bool | None = None
     field_strength_t: float = 3.0
+    swi: Volume | None = None
 
 
 MORE = {
@@ -70,6 +71,7 @@ MORE = {
     "veins": "desc-vessels_mask",
     "csf": "desc-csf_mask",
     "uncertainty": "desc-uncertainty_Chimap",
+    "swi": "swi",
 }
 """What else of a run helps, and its files among derivatives."""
 
@@ -137,6 +139,7 @@ def load_maps(
         masks["csf"],
         measured,
         tesla,
+        loaded.get("swi"),
     )
 
 

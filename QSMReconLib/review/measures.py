@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import isfinite, pi
+from math import erf, isfinite, pi, sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import OptionError
+from ..stage import Options, option
 from .classification import Contrast
 from .lesions import Lesions, Where, centre_mm, shape_of
 from .maps import Channel, ReviewMaps
@@ -26,22 +28,31 @@ PROFILE_BINS = 5
 PERCENTILES = (5, 25, 75, 95)
 
 
-@dataclass(frozen=True)
-class Measures:
+class Measures(Options):
     """How lesions are measured."""
 
-    shell_mm: tuple[float, float] = (2.0, 6.0)
-    """Between these distances from a lesion lies what it is compared with."""
-    least_voxels: int = 60
-    """With fewer in the shell, it reaches twice as far."""
-    independent_mm3: float = 8.0
-    """Neighbouring voxels of a map err together: a volume of this size counts as one measurement."""
-    blooming_mm: float = 2.0
-    """How far around a lesion its moment is summed."""
-    confidence_z: float = 1.645
-    """Of the intervals in the table: 90 %."""
-    strong_ppb: float = 75.0
-    """Above this mean χ a source's moment is that of the field around it, below that of the map."""
+    shell_mm: tuple[float, float] = option(
+        (2.0, 6.0), "Between these distances from a lesion lies what it is compared with", unit="mm", ge=0, le=50
+    )
+    least_voxels: int = option(60, "With fewer voxels in the shell, it reaches twice as far", ge=3)
+    independent_mm3: float = option(
+        8.0, "Neighbouring voxels err together: so much of a map is one measurement", unit="mm3", ge=0.01
+    )
+    blooming_mm: float = option(2.0, "How far around a lesion its moment is summed", unit="mm", ge=0, le=20)
+    confidence_z: float = option(1.645, "Of the table's intervals, in standard errors: 1.645 is 90 %", ge=0.1, le=5)
+    strong_ppb: float = option(
+        75.0, "Above this mean χ the moment is that of the field around, below that of the map", unit="ppb", ge=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.shell_mm) != 2 or self.shell_mm[0] >= self.shell_mm[1]:
+            raise OptionError(f"measures.shell_mm is {self.shell_mm}, but must be two distances, the nearer one first.")
+
+    @property
+    def interval_percent(self) -> float:
+        """How much the intervals of `confidence_z` hold."""
+        return 100 * erf(self.confidence_z / sqrt(2))
 
 
 @dataclass(frozen=True)
@@ -67,7 +78,7 @@ def measure(
     """Measure every lesion, in the order of their numbers. Values are in ppb and Hz, moments in ppm·mm³."""
     from scipy.ndimage import distance_transform_edt, find_objects
 
-    how = how or Measures()
+    how = how or Measures.with_options({})
     voxel = maps.grid.voxel_size_mm
     to_edge = distance_transform_edt(np.pad(maps.mask, 1), sampling=voxel)[1:-1, 1:-1, 1:-1]
     to_ventricle = distance_transform_edt(~around.ventricles, sampling=voxel) if around.ventricles.any() else None
@@ -87,7 +98,7 @@ def measure(
             row |= _statistics(name, c, place, contrasts[name], how)
         if "chi" in maps.channels:
             row |= _map_moment(maps, place, how)
-        row |= _believed(row, _field_moment(number, maps, place, trusted, centres), place, how)
+        row |= _believed(row, _field_moment(number, maps, place, trusted, centres, how), place, how)
         row["distance_ventricle_mm"] = _least(to_ventricle, place)
         row["vein_share"] = float(around.veins[place.box][place.own].mean())
         iron = "chi_para" if "chi_para" in maps.channels else "chi"
@@ -225,7 +236,9 @@ def _map_moment(maps: ReviewMaps, place: _Place, how: Measures) -> dict[str, flo
     }
 
 
-def _field_moment(number: int, maps: ReviewMaps, place: _Place, trusted: Where, centres: Mapping[int, Array]) -> Moment:
+def _field_moment(
+    number: int, maps: ReviewMaps, place: _Place, trusted: Where, centres: Mapping[int, Array], how: Measures
+) -> Moment:
     """The moment that the field around a lesion tells of: the total field where it is there, for background removal
     cuts off what it cannot trust, and takes a little of a strong source along with it."""
     field = maps.total_ppm if maps.total_ppm is not None else maps.field_ppm
@@ -247,7 +260,7 @@ def _field_moment(number: int, maps: ReviewMaps, place: _Place, trusted: Where, 
         (0.75 * place.own.sum() * place.voxel_mm3 / pi) ** (1 / 3),
         place.voxel_mm,
         maps.grid.b0_direction,
-        place.independent(1000, Measures()) / 1000,
+        place.independent(1000, how) / 1000,
     )
 
 

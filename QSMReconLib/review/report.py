@@ -73,6 +73,7 @@ def render_report(
             overview=_overview(done),
             proposed=done.lesions.proposed,
             measures=asdict(done.measures),
+            interval=f"{done.measures.interval_percent:.0f} %",
             columns=[column for column, _ in columns],
             pages=pages,
             thresholds=done.thresholds.to_json(),

@@ -53,7 +53,7 @@ def review(
     """
     import pandas
 
-    thresholds, measures = thresholds or Thresholds(), measures or Measures()
+    thresholds, measures = thresholds or Thresholds.with_options({}), measures or Measures.with_options({})
     around = surroundings or from_maps(maps, lesions.numbers > 0)
     measured = measure(lesions, maps, around, measures, progress)
     common = None
@@ -64,7 +64,7 @@ def review(
         row = dict(one.row)
         row |= _classes(one, maps, thresholds, common, measures.confidence_z)
         if "chi" in one.contrasts or np.isfinite(row["moment_ppm_mm3"]):
-            row["class_focal"] = _focal(row, thresholds)
+            row["class_focal"], row["probability_focal"] = _focal(row, thresholds)
         rows.append(row)
     first = ["label", "segment", "volume_mm3", "x", "y", "z", "class_para", "class_dia", "class_focal"]
     table = pandas.DataFrame(rows)
@@ -89,7 +89,7 @@ def write_review(done: Review, path: Path, **provenance: Any) -> None:
     """Save the table as TSV, and beside it a JSON that describes its columns, thresholds and `provenance`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     done.table.to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.5g")
-    described: dict[str, Any] = {column: describe(column) for column in done.table}
+    described: dict[str, Any] = {column: describe(column, done.measures.interval_percent) for column in done.table}
     described |= {
         "GeneratedBy": [{"Name": "QSMRecon", "Version": __version__}],
         "IntendedUse": RESEARCH_USE,
@@ -133,8 +133,15 @@ def _classes(
     return row
 
 
-def _focal(row: dict[str, Any], thresholds: Thresholds) -> str:
+def _focal(row: dict[str, Any], thresholds: Thresholds) -> tuple[str, float]:
     peaks = [abs(v) for v in (row.get("chi_peak_ppb", np.nan), row["chi_equivalent_ppb"]) if np.isfinite(v)]
     if not peaks or not np.isfinite(row["moment_ppm_mm3"]):
-        return UNDECIDED if "outside" in row["flags"] else OTHER
-    return classify_focal(max(peaks), row["moment_ppm_mm3"], row["moment_error_ppm_mm3"], row["elongation"], thresholds)
+        return (UNDECIDED if "outside" in row["flags"] else OTHER), np.nan
+    return classify_focal(
+        max(peaks),
+        row["moment_ppm_mm3"],
+        row["moment_error_ppm_mm3"],
+        row["elongation"],
+        row["volume_mm3"],
+        thresholds,
+    )

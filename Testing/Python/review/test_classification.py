@@ -40,11 +40,14 @@ def test_a_rim_comes_before_the_rest():
 
 
 def test_focal_lesions_go_by_the_sign_of_their_moment():
-    assert classify_focal(800.0, 20.0, 1.0, 1.2, T) == "bleed"
-    assert classify_focal(-800.0, -20.0, 1.0, 1.2, T) == "calcification"
-    assert classify_focal(800.0, 20.0, 1.0, 5.0, T) == "vessel"
-    assert classify_focal(60.0, 20.0, 1.0, 1.2, T) == "other"
-    assert classify_focal(300.0, 1.0, 1.0, 1.2, T) == "undecided"
+    def focal(peak, moment, elongation=1.2):
+        return classify_focal(peak, moment, 1.0, elongation, 30.0, T)
+
+    assert focal(800.0, 20.0) == ("bleed", pytest.approx(1))
+    assert focal(-800.0, -20.0)[0] == "calcification"
+    assert focal(800.0, 20.0, 5.0)[0] == "vessel"
+    assert focal(60.0, 20.0) == ("other", pytest.approx(0.9965, abs=1e-3))
+    assert focal(300.0, 1.0) == ("undecided", pytest.approx(0.8413, abs=1e-3))
 
 
 def test_nothing_measured_is_nothing_decided():
@@ -54,5 +57,5 @@ def test_nothing_measured_is_nothing_decided():
 def test_thresholds_are_checked():
     with pytest.raises(OptionError, match="certainty"):
         Thresholds(certainty=1.2)
-    with pytest.raises(OptionError, match="above zero"):
+    with pytest.raises(OptionError, match="floor_ppb"):
         Thresholds(floor_ppb=0)

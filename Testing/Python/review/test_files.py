@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import SimpleITK as sitk  # noqa: N813
 import torch
 
 from QSMReconLib.cli import main
@@ -12,7 +13,8 @@ from QSMReconLib.data import Grid
 from QSMReconLib.errors import InputError
 from QSMReconLib.io.nifti import write_volume
 from QSMReconLib.phantoms.closed_forms import sphere
-from QSMReconLib.review.files import read_seeds
+from QSMReconLib.review.maps import ReviewMaps
+from QSMReconLib.review.sources import find_lesions, read_seeds
 
 GRID = Grid.centred((44, 44, 30), (1.0, 1.0, 1.5), (0.0, 0.2, 0.98))
 CENTRE = (6.0, -4.0, 3.0)
@@ -85,6 +87,14 @@ def test_everything_that_helps_is_found(results, capsys):
     assert json.loads(out.with_suffix(".json").read_text("utf-8"))["Decay"] is None
     assert main([*again, "--lesions", str(seeds)]) == 2
     assert "not both" in capsys.readouterr().err
+    assert main([*again, "--set", "focal_ppb=5000", "--set", "shell_mm=3 7"]) == 0
+    described = json.loads(out.with_suffix(".json").read_text("utf-8"))
+    assert (described["Thresholds"]["focal_ppb"], described["Measures"]["shell_mm"]) == (5000, [3, 7])
+    assert pd.read_csv(out, sep="\t").iloc[0]["class_focal"] == "other"
+    assert main([*again, "--set", "shell_mm=7 3"]) == 2
+    assert "the nearer one first" in capsys.readouterr().err
+    assert main([*again, "--set", "shells=3"]) == 2
+    assert "no option 'shells'; it has floor_ppb" in capsys.readouterr().err
 
 
 def test_what_background_removal_cut_off_still_has_its_moment(results):
@@ -96,3 +106,43 @@ def test_what_background_removal_cut_off_still_has_its_moment(results):
     row = pd.read_csv(out, sep="\t").iloc[0]
     assert (row["flags"], row["class_focal"], row["class_para"]) == ("outside the mask", "bleed", "undecided")
     assert row["moment_ppm_mm3"] == pytest.approx(0.9 * 4 / 3 * np.pi * 2.5**3, rel=0.1)
+
+
+def test_lesions_are_read_from_whatever_holds_them(tmp_path):
+    grid = Grid.from_affine((12, 11, 10), [[1, 0, 0, 9], [0, 1.2, -1.2, -3], [0, 0.9, 1.6, 4], [0, 0, 0, 1]])
+    first, second = (np.zeros(grid.shape, dtype=np.int32) for _ in range(2))
+    first[2:5, 3:6, 4:7] = 1
+    second[4:8, 5:8, 4:7] = 1
+    maps = ReviewMaps(grid, np.ones(grid.shape, dtype=bool), {})
+    paths = [tmp_path / "one.nii.gz", tmp_path / "two.nii.gz"]
+    for path, segment in zip(paths, (first, second), strict=True):
+        write_volume(path, torch.from_numpy(segment), grid)
+    many = find_lesions(paths, None, maps)
+    assert sorted(many.segments.values()) == [1, 2]
+    assert "4 voxels" not in many.remarks[0]
+    assert f"{(first * second).sum()} voxels lie in more than one segment" in many.remarks[0]
+    four = tmp_path / "four.nii.gz"
+    write_volume(four, torch.from_numpy(np.stack([first, second])), grid)
+    assert np.array_equal(find_lesions([four], None, maps).numbers, many.numbers)
+    with pytest.raises(InputError, match="Give either"):
+        find_lesions(paths, tmp_path / "seeds.tsv", maps)
+
+    # As Slicer stores segments that overlap: layers, with a number for each segment in its layer.
+    layers = np.stack([2 * first, 3 * second], axis=-1).transpose(2, 1, 0, 3)
+    image = sitk.GetImageFromArray(layers.astype(np.uint8), isVector=True)
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ np.asarray(grid.affine)
+    image.SetSpacing(grid.voxel_size_mm)
+    image.SetOrigin(lps[:3, 3].tolist())
+    image.SetDirection((lps[:3, :3] / grid.voxel_size_mm).ravel().tolist())
+    for index, value in enumerate((2, 3)):
+        image.SetMetaData(f"Segment{index}_Layer", str(index))
+        image.SetMetaData(f"Segment{index}_LabelValue", str(value))
+    slicers = tmp_path / "lesions.seg.nrrd"
+    sitk.WriteImage(image, str(slicers))
+    assert np.array_equal(find_lesions([slicers], None, maps).numbers, many.numbers)
+    elsewhere = ReviewMaps(Grid.centred(grid.shape), maps.mask, {})
+    with pytest.raises(InputError, match="another grid"):
+        find_lesions([slicers], None, elsewhere)
+    (tmp_path / "broken.nrrd").write_text("NRRD", encoding="ascii")
+    with pytest.raises(InputError, match="damaged"):
+        find_lesions([tmp_path / "broken.nrrd"], None, maps)

@@ -5,7 +5,8 @@ import pytest
 
 from QSMReconLib.data import Grid
 from QSMReconLib.errors import InputError
-from QSMReconLib.review.lesions import from_seeds, from_segments, propose, shape_of, split
+from QSMReconLib.review.lesions import from_seeds, from_segments, shape_of, split
+from QSMReconLib.review.proposals import Proposals, propose
 
 GRID = Grid.centred((30, 28, 26), (1.0, 1.0, 1.0))
 
@@ -49,6 +50,7 @@ def test_segments_that_overlap_are_said():
     assert sorted(found.segments.values()) == [1, 2, 2]
     assert found.numbers[10, 10, 10] != found.numbers[15, 10, 10] > 0
     assert any("more than one segment" in remark for remark in found.remarks)
+    assert from_segments([first, 0 * second], GRID).remarks == ("Segment 2 is empty.",)
 
 
 def test_seeds_grow_to_half_of_the_peak():
@@ -60,6 +62,9 @@ def test_seeds_grow_to_half_of_the_peak():
         half_width = 2.0 * np.sqrt(2 * np.log(2))
         expected = 4 / 3 * np.pi * half_width**3
         assert (found.numbers == 1).sum() == pytest.approx(expected, rel=0.15)
+    twice = from_seeds([at, at], hill, np.ones(GRID.shape), GRID)
+    assert twice.segments == {1: 1}
+    assert twice.remarks == ("Seed 2 lies in the lesion of seed 1: they are one.",)
     with pytest.raises(InputError, match=r"Seed 1 .* outside the mask"):
         from_seeds([(500.0, 0, 0)], hill, np.ones(GRID.shape), GRID)
 
@@ -87,6 +92,13 @@ def test_candidates_are_compact_and_of_either_sign():
     assert propose(chi, mask, grid, r2star).numbers.max() == 2
     dark = np.where(chi > 0.5, 10.0, 100.0)
     assert propose(chi, mask, grid, np.full(grid.shape, 20.0), dark).numbers.max() == 2
+    # What SWI shows counts before the magnitude.
+    flat = np.full(grid.shape, 20.0)
+    assert propose(chi, mask, grid, flat, dark, np.ones(grid.shape)).numbers.max() == 1
+    by_swi = propose(chi, mask, grid, flat, None, dark)
+    assert by_swi.numbers.max() == 2
+    assert "χ, R2*, SWI and shape" in by_swi.remarks[0]
+    assert propose(chi, mask, grid, flat, None, dark, Proposals(least_ppb=650)).numbers.max() == 1
     # Each grows to half of its own peak, however strong its neighbour is.
     assert (found.numbers == 1).sum() == blob((20, 25, 30), 2, grid).sum()
 
