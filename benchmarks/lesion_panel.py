@@ -4,7 +4,8 @@
 
 The panel runs on stand-ins for the desktop application (see docs/slicer.md); scene, outlines and slice logics are
 Slicer's own. With --pictures the large axial view is also drawn after each action, in software, which the desktop
-application leaves to the graphics card.
+application leaves to the graphics card. The last column is the most processor time that an action took: on a machine
+that does other things as well, the others are longer than the panel's own.
 """
 
 from __future__ import annotations
@@ -69,16 +70,17 @@ def write_table(path: Path, labels: np.ndarray, affine: np.ndarray) -> None:
             table.writerow([number, 1, volume, *place, *words, False, "", *rng.normal(0, 20, len(more)).round(3)])
 
 
-def timed(action: Callable[[], Any], repeats: int, after: Callable[[], Any]) -> list[float]:
-    """Seconds of each call, until everything that it set going has settled."""
-    found = []
+def timed(action: Callable[[], Any], repeats: int, after: Callable[[], Any]) -> tuple[list[float], list[float]]:
+    """(seconds, of them spent computing) of each call, until everything that it set going has settled."""
+    found, busy = [], []
     for _ in range(repeats):
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         action()
         application.pump(0)
         after()
         found.append(time.perf_counter() - began)
-    return found
+        busy.append(time.process_time() - worked)
+    return found, busy
 
 
 def main() -> None:
@@ -151,13 +153,16 @@ def rows(widget: Any, made: Any, repeats: int, after: Callable[[], Any]) -> None
         "sorted by another column": lambda: ui.lesionTableWidget.sortItems(int(rng.integers(1, 6))),
         "blinded, and back": lambda: setattr(parameters, "blinded", not parameters.blinded),
     }
-    print(f"{'action':<36}{'median ms':>10}{'worst ms':>10}")
+    print(f"{'action':<36}{'median ms':>10}{'worst ms':>10}{'busy ms':>10}")
     missed = 0
     for name, action in actions.items():
-        seconds = timed(action, repeats, after)
-        missed += statistics.median(seconds) > GOAL_S
-        print(f"{name:<36}{1e3 * statistics.median(seconds):>10.0f}{1e3 * max(seconds):>10.0f}")
-    print(f"Goal {1e3 * GOAL_S:.0f} ms: {'met by every median' if not missed else f'missed by {missed}'}.")
+        seconds, busy = timed(action, repeats, after)
+        missed += max(seconds) > GOAL_S
+        line = "".join(f"{1e3 * v:>10.0f}" for v in (statistics.median(seconds), max(seconds), max(busy)))
+        print(f"{name:<36}{line}", flush=True)
+    print(
+        f"Goal {1e3 * GOAL_S:.0f} ms: {'met by every action' if not missed else f'missed at least once by {missed}'}."
+    )
 
 
 if __name__ == "__main__":

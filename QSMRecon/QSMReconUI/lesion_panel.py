@@ -213,6 +213,8 @@ class LesionPanel(ChildPanel):
         """Fill the widget from a table."""
         self._observe(table)
         self._table = table
+        if table is not None:
+            table.prepare()
         self.ui.lesionFrame.setVisible(table is not None)
         widget = self.ui.lesionTableWidget
         blocked = widget.blockSignals(True)
@@ -322,7 +324,7 @@ class LesionPanel(ChildPanel):
 
     def _show_progress(self) -> None:
         labels = self._table.labels if self._table is not None else []
-        read = sum(self._table.is_read(label) for label in labels) if self._table is not None else 0
+        read = self._table.read if self._table is not None else 0
         shown = f"; {len(labels) - len(self._hidden)} shown" if self._hidden else ""
         self.ui.lesionProgressLabel.setText(f"{read} of {len(labels)} read{shown}")
 

@@ -51,12 +51,11 @@ def passes(table: LesionTable, label: int, which: str, blinded: bool) -> bool:
         return True
     if which == "you differ":
         return table.differs(label)
-    words = {computed(column): table.text(label, computed(column)) for column in READINGS}
     if which == "undecided":
-        return "undecided" in words.values()
+        return any(table.text(label, computed(column)) == "undecided" for column in READINGS)
     if which == "rims":
-        return words["class_para"] == "rim"
-    return words["class_focal"] in ("bleed", "calcification")
+        return table.text(label, "class_para") == "rim"
+    return table.text(label, "class_focal") in ("bleed", "calcification")
 
 
 def details(table: LesionTable, label: int, blinded: bool) -> str:

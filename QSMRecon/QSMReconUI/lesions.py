@@ -89,8 +89,10 @@ class LesionTable:
             _add_column(self._table, column, [""] * self._table.GetNumberOfRows())
             self.columns.append(column)
         if self.text(label, column) != text:
+            self._column(column)[self._rows[label]] = text
             self._table.GetColumnByName(column).SetValue(self._rows[label], text)
-            self._texts.pop(column, None)
+            self._read.discard(label)
+            self._read |= {label} if self.is_read(label) else set()
             self._table.Modified()
             self._stamp = self._table.GetMTime()
             self.node.Modified()
@@ -98,6 +100,11 @@ class LesionTable:
     def is_read(self, label: int) -> bool:
         """Whether the reader has given every class that there is to give."""
         return bool(self.readable) and all(self.text(label, column) for column in self.readable)
+
+    @property
+    def read(self) -> int:
+        """How many lesions are read."""
+        return len(self._read)
 
     def differs(self, label: int) -> bool:
         """Whether the reader says something else than was computed."""
@@ -148,10 +155,19 @@ class LesionTable:
         image = _oriented(part, box, self.numbers_node)
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, segmentation, ACTIVE)
 
+    def prepare(self) -> None:
+        """Do once, while a table is opened, what would hold up the first click."""
+        if self.numbers_node is not None and self.numbers_node.GetImageData() is not None:
+            self.outline(0)
+
     def show(self, visible: bool) -> None:
         """Show or hide the outlines."""
         if self._outline_node is not None:
             self._outline_node.GetDisplayNode().SetVisibility(visible)
+
+    @cached_property
+    def _read(self) -> set[int]:
+        return {label for label in self._rows if self.is_read(label)}
 
     @cached_property
     def _boxes(self) -> Mapping[int, tuple[slice, slice, slice]]:

@@ -9,6 +9,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +34,7 @@ class Package:
     wanted: str
     installed: str | None
 
-    @property
+    @cached_property
     def fits(self) -> bool:
         """Whether it is there and new enough."""
         if self.installed in (None, UNKNOWN):
