@@ -34,9 +34,9 @@ def add_to(commands: Any) -> None:
     added.add_argument(
         "--lesions",
         type=Path,
-        nargs="+",
+        action="append",
         metavar="F",
-        help="a label map, whose connected parts count apart, Slicer's .seg.nrrd, or several files, a segment each",
+        help="a label map, whose connected parts count apart, or Slicer's .seg.nrrd; given again, each is a segment",
     )
     added.add_argument(
         "--seeds", type=Path, metavar="F", help="instead: points to grow lesions from, a TSV with x, y, z in RAS mm"
