@@ -30,8 +30,9 @@ COMPANIONS |= {"desc-noise_fieldmap": "field_noise"}
 
 @dataclass(frozen=True)
 class LesionRequest:
-    """What to review. `lesions` is a segmentation, a label map, or None for the library's own proposals; `output` is
-    where the table is to stay (the report and the description beside it), `readings` a reader's classes as TSV."""
+    """What to review. `lesions` is a segmentation, a label map, points to grow lesions from, or None for the library's
+    own proposals; `output` is where the table is to stay (the report and the description beside it), `readings` a
+    reader's classes as TSV."""
 
     maps: Maps
     lesions: Any = None
@@ -72,7 +73,10 @@ class LesionRun(Work):
         arguments = ["lesions", "-o", str(self.table), "--progress", "json", "--overwrite"]
         for name, volume in [*maps, *self._companions(like)]:
             arguments += [f"--{name.replace('_', '-')}", self._write(name, slicer.util.arrayFromVolume(volume), volume)]
-        if self.request.lesions is not None:
+        given = self.request.lesions
+        if given is not None and given.IsA("vtkMRMLMarkupsNode"):
+            arguments += ["--seeds", self._seeds(given)]
+        elif given is not None:
             arguments += ["--lesions", self._write("lesions", self._labels(like), like)]
         if self.request.readings:
             readings = self.scratch / "readings.tsv"
@@ -104,6 +108,16 @@ class LesionRun(Work):
             if node.GetAttribute(RESULT) in COMPANIONS:
                 found[COMPANIONS[node.GetAttribute(RESULT)]] = node
         return [(name, node) for name, node in found.items() if _same_grid(node, like)]
+
+    def _seeds(self, points: Any) -> str:
+        """The points as a table, RAS mm. Raises InputError if there are none."""
+        places = [points.GetNthControlPointPositionWorld(i) for i in range(points.GetNumberOfControlPoints())]
+        if not places:
+            raise InputError(f"{points.GetName()} has no points: put one on each lesion first.")
+        path = self.scratch / "seeds.tsv"
+        lines = ["\t".join(f"{v:.3f}" for v in place) for place in places]
+        path.write_text("\n".join(["x\ty\tz", *lines]) + "\n", encoding="utf-8")
+        return str(path)
 
     def _labels(self, like: Any) -> np.ndarray:
         """The lesions on the grid of the maps, a number for each segment."""

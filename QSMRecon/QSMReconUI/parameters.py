@@ -1,7 +1,7 @@
 """Everything a person can choose, saved with the scene."""
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Union
 
 import slicer
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
@@ -55,7 +55,10 @@ class QSMReconParameterNode:
     fade: Annotated[float, WithinRange(-1, 1)] = 0.0
     legends: bool = True
 
-    lesions: slicer.vtkMRMLSegmentationNode
+    # Slicer knows no other spelling of a choice of classes.
+    lesions: Union[  # noqa: UP007
+        slicer.vtkMRMLSegmentationNode, slicer.vtkMRMLLabelMapVolumeNode, slicer.vtkMRMLMarkupsFiducialNode, None
+    ]
     lesionTable: slicer.vtkMRMLTableNode
     lesionFilter: Annotated[str, Choice(LESION_FILTERS)] = "all"
     activeLesion: int = 0

@@ -132,6 +132,28 @@ def test_the_child_gets_maps_and_lesions_on_one_grid(widget: Any, maps: Any, chi
     assert pump(1, until=lambda: widget.ui.measureBar.value == 250)
 
 
+def test_lesions_may_be_a_label_map_or_points(widget: Any, maps: Any, children: list[FakeProcess]) -> None:
+    parameters, choice = widget.logic.getParameterNode(), widget.ui.lesionsSelector
+    labels = slicer.util.addVolumeFromArray(lesion_volume(), AFFINE, "drawn", "vtkMRMLLabelMapVolumeNode")
+    points = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "seeds")
+    pump(0.02)
+    choice.setCurrentNode(labels)
+    assert parameters.lesions is labels
+    widget.ui.measureButton.click()
+    stored = nibabel.load(option(children[-1], "--lesions"))
+    assert np.array_equal(np.asarray(stored.dataobj).transpose(2, 1, 0), lesion_volume())
+    measured(children[-1])
+    choice.setCurrentNode(points)
+    widget.ui.measureButton.click()
+    assert "seeds has no points" in widget.ui.measureLabel.text
+    for kji in CENTRES_KJI:
+        points.AddControlPoint(*ras(kji))
+    widget.ui.measureButton.click()
+    assert "--lesions" not in children[-1].command
+    seeds = np.loadtxt(option(children[-1], "--seeds"), skiprows=1)
+    assert np.allclose(seeds, [ras(kji) for kji in CENTRES_KJI], atol=1e-3)
+
+
 def test_the_command_line_knows_these_arguments(widget: Any, maps: Any, children: list[FakeProcess]) -> None:
     from QSMReconLib.cli.main import parser
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 import slicer
@@ -51,9 +51,12 @@ def test_bindings_are_dynamic_properties() -> None:
 def test_the_widget_can_hold_its_parameter(name: str) -> None:
     hint, widget = hints()[name], BOUND[name].get("class")
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    if issubclass(kind, slicer.vtkMRMLNode):
+    nodes = [kind] if isinstance(kind, type) else [one for one in get_args(kind) if one is not type(None)]
+    if issubclass(nodes[0], slicer.vtkMRMLNode):
         types = [item.text for item in BOUND[name].iterfind("property[@name='nodeTypes']/stringlist/string")]
-        assert (widget, types) == ("qMRMLNodeComboBox", [kind.__name__])
+        assert (widget, types) == ("qMRMLNodeComboBox", [one.__name__ for one in nodes])
+        # Slicer takes a choice of classes as a Union with None, and in no other spelling.
+        assert kind in nodes or (get_origin(kind), get_args(kind)[-1]) == (Union, type(None))
     elif kind is float:
         rule = hint.__metadata__[0]
         assert widget in ("QDoubleSpinBox", "ctkSliderWidget")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import slicer
 import vtk
@@ -106,6 +106,12 @@ def _forward(name: str) -> Callable[..., Any]:
     return lambda self, *arguments: getattr(self.parameterNode, name)(*arguments)
 
 
+def _node_classes(hint: Any) -> list[type]:
+    """Of a Union of node classes, as Slicer takes it: with None among them."""
+    classes = [one for one in get_args(hint) if one is not type(None)] if get_origin(hint) is Union else []
+    return classes if classes and all(issubclass(one, slicer.vtkMRMLNode) for one in classes) else []
+
+
 def _init(self: Any, node: Any) -> None:
     self.parameterNode = node
     self._bound: dict[int, tuple[int, list[tuple[Any, Any]]]] = {}
@@ -113,7 +119,7 @@ def _init(self: Any, node: Any) -> None:
 
 
 def _member(name: str, hint: Any, default: Any) -> property:
-    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated or _node_classes(hint) else hint
 
     def get(self: Any) -> Any:
         node = self.parameterNode
@@ -181,7 +187,7 @@ def _disconnect_gui(self: Any, tag: int) -> None:
 
 def _adapter(widget: Any, hint: Any) -> SimpleNamespace:
     rules = getattr(hint, "__metadata__", ())
-    kind = get_args(hint)[0] if rules else hint
+    kind = get_args(hint)[0] if rules or _node_classes(hint) else hint
     state: dict[str, Any] = {}
 
     def listener(signal: Any) -> Callable[[Any], None]:
@@ -189,7 +195,7 @@ def _adapter(widget: Any, hint: Any) -> SimpleNamespace:
         return lambda slot: state.__setitem__("slot", slot)
 
     if isinstance(widget, NodeComboBox):
-        widget.setProperty("nodeTypes", [kind.__name__])
+        widget.setProperty("nodeTypes", [one.__name__ for one in _node_classes(hint) or [kind]])
         return SimpleNamespace(
             read=widget.currentNode, write=widget.setCurrentNode, listen=listener(widget.currentNodeChanged)
         )
