@@ -155,9 +155,9 @@ class GreData(Artifact):
 
 @dataclass(frozen=True)
 class SpinEchoData(Artifact):
-    """A multi-echo spin-echo scan, magnitude (echo, X, Y, Z)."""
+    """A spin-echo scan, magnitude (echo, X, Y, Z)."""
 
-    kind: ClassVar[str] = "multi-echo spin-echo scan"
+    kind: ClassVar[str] = "spin-echo scan"
     magnitude: torch.Tensor
     echo_times_s: tuple[float, ...]
 

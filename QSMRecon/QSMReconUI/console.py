@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,13 @@ def _watch(work: Reconstruction, callback: Callback) -> None:
         timer.stop()
         _watching.discard(timer)
         try:
-            nodes = _nodes(work, outcome)
+            nodes, sentence = _nodes(work, outcome), ""
         except QsmReconError as error:
-            callback(None, str(error))
-        else:
-            callback(nodes, "")
+            nodes, sentence = None, str(error)
+        except Exception as error:  # Nobody is above a timer who could catch it.
+            logging.debug("QSMRecon", exc_info=True)
+            nodes, sentence = None, f"The results could not be loaded ({type(error).__name__}: {error})."
+        callback(nodes, sentence)
 
     timer.timeout.connect(poll)
     timer.start()

@@ -81,19 +81,20 @@ class Reconstruction(Work):
         return loaded
 
     def base(self, scene: Any) -> Any:
-        """The magnitude on which the maps are looked at: the scene's, or one taken now from a file or sequence."""
-        echoes = [echo for echo in chosen(self.request.rows) if echo.part == "magnitude"]
-        if not echoes:
+        """The magnitude on which the maps are looked at: the scene's, or one taken now from a file or sequence, or
+        made of real and imaginary part."""
+        scan = chosen(self.request.rows)
+        parts = ("magnitude",) if any(echo.part == "magnitude" for echo in scan) else ("real", "imag")
+        echoes = [[echo for echo in scan if echo.part == part] for part in parts]
+        if not all(echoes):
             return None
         # Early echoes show little of veins and nuclei, late ones little else.
-        echo = echoes[len(echoes) // 2]
-        if not echo.in_scene:
-            voxels, affine = read_file(echo.source, echo.count // 2)
-        elif echo.count > 1:
-            volume = volumes_of(echo.source)[echo.count // 2]
-            voxels, affine = slicer.util.arrayFromVolume(volume), np.array(ijk_to_ras(volume))
-        else:
-            return echo.source
+        middle = [found[len(found) // 2] for found in echoes]
+        if len(middle) == 1 and middle[0].in_scene and middle[0].count == 1:
+            return middle[0].source
+        (voxels, affine), *others = [_image(echo) for echo in middle]
+        for other, _ in others:
+            voxels = np.hypot(voxels, other, dtype=np.float32)
         node = slicer.util.addVolumeFromArray(
             voxels, affine, scene.GenerateUniqueName(f"{self.request.title} magnitude")
         )
@@ -123,6 +124,14 @@ class Reconstruction(Work):
             like = _first_volume(scan) or scan[0].source
             job["mask"] = str(export_mask(request.mask, like, self.scratch / MASK_FILE))
         return job
+
+
+def _image(echo: Echo) -> tuple[np.ndarray, np.ndarray]:
+    """The middle one of the volumes that an echo's file or sequence holds (K, J, I), and its affine."""
+    if not echo.in_scene:
+        return read_file(echo.source, echo.count // 2)
+    volume = volumes_of(echo.source)[echo.count // 2]
+    return slicer.util.arrayFromVolume(volume), np.array(ijk_to_ras(volume))
 
 
 def _first_volume(rows: Sequence[Echo]) -> Any:

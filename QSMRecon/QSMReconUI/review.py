@@ -141,11 +141,16 @@ def fit(slice_logics: Sequence[Any], focus: Any) -> None:
 
 
 def add_rulers(scene: Any) -> None:
-    """A ruler in every view of the layout; who turns one off keeps it so until the layout is asked for again."""
+    """A ruler and the body's axes in every view of the layout; who turns them off keeps it so until the layout is asked
+    for again."""
     for name in (*OVERLAY_VIEWS, CHI_VIEW, R2STAR_VIEW):
         view = slice_node(scene, name)
         if view is not None:
             view.SetRulerType(view.RulerTypeThin)
+            # White is lost on skin and on the grey of χ.
+            view.SetRulerColor(view.RulerColorYellow)
+            view.SetOrientationMarkerType(view.OrientationMarkerTypeAxes)
+            view.SetOrientationMarkerSize(view.OrientationMarkerSizeSmall)
 
 
 def slice_node(scene: Any, name: str) -> Any:

@@ -40,7 +40,7 @@ def make_head(source: Any = None) -> list[Any]:
     slicer.util.showStatusMessage("Simulating a head; this takes a minute …")
     try:
         return load_head()
-    except RuntimeError as error:
+    except Exception as error:  # Slicer's Sample Data module would show a traceback.
         logging.error("%s", error)
         slicer.util.showStatusMessage(str(error), 10_000)
         return []
@@ -55,14 +55,17 @@ def load_head() -> list[Any]:
     size = ["--shape", *map(str, SHAPE), "--voxel-size", *[str(VOXEL_MM)] * 3]
     run = Run(library_command("simulate", "-o", str(folder), *size, "--progress", "json"), folder.parent)
     run.start()
-    outcome = run.wait(slicer.app.processEvents)
-    if outcome.kind != "done":
-        raise RuntimeError(f"{outcome.sentence} Is QSMRecon set up? See its Set-up section.")
-    volumes = []
-    for echo in scans_in(folder)[0].rows({}):
-        voxels, affine = read_nifti(echo.source)
-        node = slicer.util.addVolumeFromArray(voxels, affine, slicer.mrmlScene.GenerateUniqueName(bare_name(echo.name)))
-        assign(node, echo.part, echo.echo_times_s)
-        volumes.append(node)
-    shutil.rmtree(run.folder, ignore_errors=True)
-    return volumes
+    try:
+        outcome = run.wait(slicer.app.processEvents)
+        if outcome.kind != "done":
+            raise RuntimeError(f"{outcome.sentence} Is QSMRecon set up? See its Set-up section.")
+        volumes = []
+        for echo in scans_in(folder)[0].rows({}):
+            voxels, affine = read_nifti(echo.source)
+            name = slicer.mrmlScene.GenerateUniqueName(bare_name(echo.name))
+            volumes.append(slicer.util.addVolumeFromArray(voxels, affine, name))
+            assign(volumes[-1], echo.part, echo.echo_times_s)
+        return volumes
+    finally:
+        run.end_now()
+        shutil.rmtree(run.folder, ignore_errors=True)

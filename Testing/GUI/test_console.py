@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,35 @@ def test_a_callback_hears_of_failure_and_cancel(
     assert pump(2, until=lambda: len(answers) == 2)
     assert not work.scratch.exists()
     assert answers == [(None, "No."), (None, "Cancelled. Nothing was kept.")]
+
+
+def test_a_callback_hears_of_results_that_cannot_be_read(
+    app: Any, children: list[FakeProcess], pipelines: Any, volumes: Any
+) -> None:
+    import QSMRecon
+
+    answers: list[Any] = []
+    work = QSMRecon.QSMReconLogic().run(volumes, TIMES, 3.0, callback=lambda *answer: answers.append(answer))
+    broken = children[-1].folder / "sub-head_Chimap.nii.gz"
+    broken.write_bytes(b"no image")
+    children[-1].say(event="done", scan="s", outputs=[str(broken)], report="")
+    children[-1].end(0)
+    assert pump(2, until=lambda: answers)
+    ((nodes, sentence),) = answers
+    assert nodes is None
+    assert sentence.startswith("The results could not be loaded (")
+    assert not work.scratch.exists()
+
+
+def test_sample_data_that_cannot_be_made_is_a_sentence(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from QSMReconUI import sample
+
+    said: list[str] = []
+    monkeypatch.setattr(slicer.util, "showStatusMessage", lambda text, duration=0: said.append(text))
+    monkeypatch.setattr(sample, "library_command", lambda *_: [sys.executable, "-c", "raise SystemExit(3)"])
+    assert sample.make_head() == []
+    assert "Is QSMRecon set up?" in said[-1]
+    assert not list((Path(slicer.app.temporaryPath) / "QSMRecon").iterdir())
 
 
 def test_a_failure_is_an_exception_with_a_sentence(

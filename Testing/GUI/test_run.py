@@ -113,6 +113,22 @@ def test_results_are_reviewed_at_once(ready: Any, child: FakeProcess) -> None:
     assert red.GetForegroundVolumeID() == parameters.para.GetID()
 
 
+def test_real_and_imaginary_parts_are_reviewed_on_their_magnitude(
+    ready: Any, children: list[FakeProcess], echoes: list[Any]
+) -> None:
+    for index, node in enumerate(echoes):
+        node.SetAttribute("QSMRecon.Part", ("real", "imag")[index % 2])
+        slicer.util.arrayFromVolume(node)[:] *= (3, 4)[index % 2]
+    pump(0.02)
+    ready.ui.runButton.click()
+    finish(children[-1])
+    base = ready.logic.getParameterNode().base
+    assert base.GetName() == "head magnitude"
+    assert slicer.util.arrayFromVolume(base).max() == 10  # 3 and 4 times the second echo's 2.
+    assert base.GetAttribute("QSMRecon.Map") == "magnitude"
+    assert ready.ui.echoTable.rowCount == 6
+
+
 def test_results_are_no_part_of_the_next_scan(ready: Any, child: FakeProcess) -> None:
     finish(child)
     pump(0.05)

@@ -104,6 +104,7 @@ class View:
             "vtkMRMLColorLegendDisplayableManager",
             "vtkMRMLSegmentationsDisplayableManager2D",
             "vtkMRMLRulerDisplayableManager",
+            "vtkMRMLOrientationMarkerDisplayableManager",
         ):
             if not factory.IsDisplayableManagerRegistered(name):
                 factory.RegisterDisplayableManager(name)
