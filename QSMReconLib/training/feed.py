@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from .simulator import Sample, Simulator
 
-AHEAD = 4
+AHEAD = 2
 """How many batches every process keeps ready."""
 
 

@@ -156,6 +156,10 @@ class Trainer:
     def _example(self, simulator: Simulator, samples: list[Sample], number: int) -> Example:
         return self.task.example([s.to(self.device) for s in samples], Dice(simulator.seed * 7919 + number))
 
+    def dismiss(self) -> None:
+        """End the processes that draw regions, while they can still be waited for."""
+        self._feed = None
+
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The task's mean scores of the averaged weights on regions that training never sees."""
@@ -252,7 +256,10 @@ def train(
     if rank == 0:
         (out / "config.json").write_text(json.dumps(config.to_json(), indent=1) + "\n", "utf-8")
     with _stop_on_signal() as stopped:
-        _run(trainer, out, stopped, report or (lambda step, steps, text: None))
+        try:
+            _run(trainer, out, stopped, report or (lambda step, steps, text: None))
+        finally:
+            trainer.dismiss()
     if world > 1:
         torch.distributed.destroy_process_group()
     return checkpoint

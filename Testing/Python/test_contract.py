@@ -100,15 +100,28 @@ def test_stops_when_told(kind: type[Stage], small_head: Head) -> None:
 @pytest.mark.gpu
 @every_stage
 def test_gives_the_same_on_a_gpu(kind: type[Stage], small_head: Head) -> None:
+    """To a thousandth, or to twice what a millionth more or less of every input changes: rounding does as much."""
     if not torch.cuda.is_available():
         pytest.skip("there is no GPU")
     there = {given: artifact.to("cuda") for given, artifact in small_head.items()}
-    for here, gone in zip(run(kind, small_head), kind().run(there, Runtime("cuda")), strict=True):
+    nudged = run(kind, {given: nudge(artifact) for given, artifact in small_head.items()})
+    for here, beside, gone in zip(run(kind, small_head), nudged, kind().run(there, Runtime("cuda")), strict=True):
         for name, tensor in tensors(here).items():
             other = tensors(gone)[name]
             assert other.device.type == "cuda"
-            scale = float(tensor.float().abs().max()) or 1.0
-            assert torch.allclose(tensor.float(), other.cpu().float(), atol=1e-3 * scale, rtol=0)
+            rounding = float((tensor.float() - tensors(beside)[name].float()).abs().max())
+            allowed = 1e-3 * float(tensor.float().abs().max()) + 2 * rounding
+            assert float((tensor.float() - other.cpu().float()).abs().max()) <= allowed, name
+
+
+def nudge(artifact: Artifact) -> Artifact:
+    """The artifact with a millionth more or less in every number."""
+    generator = torch.Generator().manual_seed(0)
+    moved = {}
+    for name, tensor in tensors(artifact).items():
+        if tensor.is_floating_point():
+            moved[name] = tensor * (1 + 1e-6 * torch.randn(tensor.shape, generator=generator))
+    return replace(artifact, **moved)
 
 
 @every_stage

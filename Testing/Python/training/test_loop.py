@@ -1,6 +1,7 @@
 import functools
 import itertools
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -102,6 +103,7 @@ def test_regions_drawn_by_workers_train_the_same_network(tmp_path: Path, ball_an
     alone, helped = (train(config, tmp_path / str(n), anatomy=ball_anatomy, workers=n) for n in (0, 2))
     one, two = _weights(alone), _weights(helped)
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not multiprocessing.active_children()
 
 
 def test_a_training_resumed_within_a_pool_sees_what_is_left_of_it(ball_anatomy: Anatomy) -> None:
