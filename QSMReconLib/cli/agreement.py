@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .console import say, table
+from ..runtime import Runtime
+from .console import reporting, say, table
 
 
 def add_to(commands: Any) -> None:
@@ -17,11 +18,24 @@ def add_to(commands: Any) -> None:
     added = commands.add_parser(
         "agreement",
         help="compare two lesion tables: pipelines, visits, readers",
-        description="Match the lesions of two tables and say how far their classes (percent, Cohen's kappa, confusion "
-        "matrices) and their numbers (Bland and Altman) agree. For research use only.",
+        description="Match the lesions of two tables, or of many scans reconstructed in two ways, and say how far "
+        "their classes (percent, Cohen's kappa, confusion matrices) and their numbers (Bland and Altman) agree. For "
+        "research use only.",
     )
-    added.add_argument("first", type=Path, metavar="FIRST.tsv", help="a table of `qsmrecon lesions`, or a reader's")
-    added.add_argument("second", type=Path, metavar="SECOND.tsv", help="another one; or the same, see --who")
+    added.add_argument(
+        "first",
+        type=Path,
+        metavar="FIRST",
+        help="a table of `qsmrecon lesions`, or a reader's; a folder of tables; or, with --lesions, of derivatives",
+    )
+    added.add_argument("second", type=Path, metavar="SECOND", help="another one; or the same, see --who")
+    added.add_argument(
+        "--lesions",
+        type=Path,
+        metavar="F",
+        help="measure these on the maps of both folders first: a label map, or a folder with one for each scan",
+    )
+    added.add_argument("--tables", type=Path, metavar="DIR", help="keep the tables that --lesions makes")
     added.add_argument(
         "--who",
         nargs=2,
@@ -39,6 +53,7 @@ def add_to(commands: Any) -> None:
     added.add_argument("--farthest", type=float, default=5.0, metavar="MM", help="between centres of one lesion; 5")
     added.add_argument("-o", "--output", type=Path, metavar="F.json", help="write everything as JSON")
     added.add_argument("--report", type=Path, metavar="R.html", help="write a page with matrices and plots")
+    added.add_argument("--progress", choices=("bar", "none"), default="bar", help="default: bar")
     added.add_argument("--overwrite", action="store_true", help="replace results that are there already")
     added.set_defaults(command=command)
 
@@ -49,17 +64,21 @@ def command(args: argparse.Namespace) -> int:
 
     if args.farthest <= 0:
         raise InputError(f"--farthest is {args.farthest:g} mm: it must be above zero.")
-    found = compare_files(
-        args.first,
-        args.second,
-        args.output,
-        args.report,
-        transform=args.transform,
-        images=tuple(args.images) if args.images else None,
-        farthest_mm=args.farthest,
-        who=tuple(args.who) if args.who else None,
-        overwrite=args.overwrite,
-    )
+    with reporting(args.progress if args.lesions else "none", ["agreement"]) as report:
+        found = compare_files(
+            args.first,
+            args.second,
+            args.output,
+            args.report,
+            transform=args.transform,
+            images=tuple(args.images) if args.images else None,
+            farthest_mm=args.farthest,
+            who=tuple(args.who) if args.who else None,
+            lesions=args.lesions,
+            tables=args.tables,
+            overwrite=args.overwrite,
+            progress=Runtime(report=report, stage="agreement").progress,
+        )
     say(f"{len(found.pairs)} lesions matched by their {found.matched_by}.")
     for where, alone in (("first", found.only_first), ("second", found.only_second)):
         if alone:

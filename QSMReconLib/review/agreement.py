@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 CHANNELS = ("para", "dia", "focal")
 WHO = ("class", "reader")
 """Whose words a column holds, `class_para` and so on: computed ones, or a reader's."""
+SCAN = "scan"
+"""The column that says which scan a lesion is of, where a table holds several; labels count within it."""
+Name = int | str
+"""A lesion by its label, or as scan:label where a table holds several scans."""
 VALUES = ("chi_contrast_ppb", "chi_para_contrast_ppb", "chi_dia_contrast_ppb", "r2star_contrast_hz", "moment_ppm_mm3")
 
 
@@ -55,9 +59,9 @@ class Difference:
 class Comparison:
     """Two tables of lesions compared: who was matched with whom, and what they say."""
 
-    pairs: tuple[tuple[int, int], ...]
-    only_first: tuple[int, ...]
-    only_second: tuple[int, ...]
+    pairs: tuple[tuple[Name, Name], ...]
+    only_first: tuple[Name, ...]
+    only_second: tuple[Name, ...]
     agreements: tuple[Agreement, ...]
     differences: tuple[Difference, ...]
     matched_by: str = "place"
@@ -75,8 +79,9 @@ def compare(
     Lesions are matched by place: `transform` (4×4, RAS mm) takes places of the second to those of the first; those
     farther apart than `farthest_mm`, or than half the first one's diameter where that is more, are not the same. A
     table without places, as readers write them, is matched by its labels. `who` says whose words count in each table,
-    "class" or "reader"; without it the computed ones where there are any. Raises InputError for a table without labels,
-    and where the two have no class or value in common.
+    "class" or "reader"; without it the computed ones where there are any. Where tables hold several scans (a column
+    `scan`), only lesions of the same one are matched. Raises InputError for a table without labels, and where the two
+    have no class or value in common.
     """
     for table in (first, second):
         if "label" not in table:
@@ -84,9 +89,13 @@ def compare(
     by_place = all(name in table for table in (first, second) for name in "xyz")
     if not by_place and transform is not None:
         raise InputError("A table has no places (x, y, z), so it cannot be brought to the other visit.")
-    rows = _matched(first, second, transform, farthest_mm) if by_place else _same_label(first, second)
+    rows = []
+    for here, there in _scans(first, second):
+        one, other = first.iloc[here], second.iloc[there]
+        found = _matched(one, other, transform, farthest_mm) if by_place else _same_label(one, other)
+        rows += [(int(here[i]), int(there[j])) for i, j in found]
     a, b = first.iloc[[i for i, _ in rows]], second.iloc[[j for _, j in rows]]
-    labels = [(int(x), int(y)) for x, y in zip(a["label"], b["label"], strict=True)]
+    labels = list(zip(_names(a), _names(b), strict=True))
     words = who or (_whose(first), _whose(second))
     agreements = []
     for name in CHANNELS:
@@ -104,8 +113,8 @@ def compare(
         raise InputError(f"The tables have nothing in common to compare: no {words[0]}_… beside {words[1]}_….")
     return Comparison(
         tuple(labels),
-        tuple(int(v) for v in first["label"] if int(v) not in {x for x, _ in labels}),
-        tuple(int(v) for v in second["label"] if int(v) not in {y for _, y in labels}),
+        tuple(v for v in _names(first) if v not in {x for x, _ in labels}),
+        tuple(v for v in _names(second) if v not in {y for _, y in labels}),
         tuple(agreements),
         tuple(differences),
         "place" if by_place else "label",
@@ -203,6 +212,22 @@ def _whose(table: pandas.DataFrame) -> str:
 def _said(column: pandas.Series) -> list[str]:
     """The words of a column; nothing where there is none."""
     return ["" if word in ("", "n/a", "nan", "None") else word for word in map(str, column)]
+
+
+def _scans(first: pandas.DataFrame, second: pandas.DataFrame) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    """The rows of both tables, scan by scan."""
+    if SCAN not in first or SCAN not in second:
+        yield np.arange(len(first)), np.arange(len(second))
+        return
+    for scan in dict.fromkeys(first[SCAN]):
+        yield np.flatnonzero(first[SCAN] == scan), np.flatnonzero(second[SCAN] == scan)
+
+
+def _names(table: pandas.DataFrame) -> list[Name]:
+    labels = [int(label) for label in table["label"]]
+    if SCAN not in table:
+        return list(labels)
+    return [f"{scan}:{label}" for scan, label in zip(table[SCAN], labels, strict=True)]
 
 
 def _same_label(first: pandas.DataFrame, second: pandas.DataFrame) -> list[tuple[int, int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from .. import __version__
 from ..errors import InputError
 from ..io.derivatives import RESEARCH_USE, write_json
-from .agreement import Comparison, Difference, compare, describe
+from .agreement import SCAN, Comparison, Difference, compare, describe
 from .registration import rigid
 
 if TYPE_CHECKING:
@@ -32,21 +33,36 @@ def compare_files(
     images: tuple[Path, Path] | None = None,
     farthest_mm: float = 5.0,
     who: tuple[str, str] | None = None,
+    lesions: Path | None = None,
+    tables: Path | None = None,
     overwrite: bool = False,
+    progress: Callable[[float], None] | None = None,
 ) -> Comparison:
     """Compare two tables of `qsmrecon lesions` or of readers; write JSON to `out` and a page to `report`.
 
-    Of two visits, either `transform` is a text file of the 4×4 matrix that takes places of the second to the first
-    (RAS mm), or `images` are what both visits look like, which are registered rigidly. Raises InputError for a file
-    that is no table, for an output that is there already, and as `agreement.compare` does.
+    `first` and `second` may be folders: with the tables of many scans, or, where `lesions` are given (as
+    `pooled.review_scans` takes them), with the maps of many scans, whose lesions are then measured first; their tables
+    are kept below `tables`. Of two visits, either `transform` is a text file of the 4×4 matrix that takes places of the
+    second to the first (RAS mm), or `images` are what both visits look like, which are registered rigidly. Raises
+    InputError for a file that is no table, for an output that is there already, and as `agreement.compare` does.
     """
     for path in (out, report):
         if path is not None and path.exists() and not overwrite:
             raise InputError(f"{path} is there already: choose another name, or add --overwrite.")
     if transform is not None and images is not None:
         raise InputError("Give either --transform or the images of both visits; not both.")
-    one = read_table(first)
-    other = one if second.resolve() == first.resolve() else read_table(second)
+    if tables is not None and lesions is None:
+        raise InputError("--tables is for the tables that are made of --lesions: give both.")
+    same = second.resolve() == first.resolve()
+    with tempfile.TemporaryDirectory() as scratch:
+        keep = tables or Path(scratch)
+        one, other = (
+            _table(path, lesions, keep / name, overwrite, _half(progress, index))
+            for index, (name, path) in enumerate((("first", first), ("second", second)))
+        )
+    other = one if same else other
+    if SCAN in one and one[SCAN].nunique() > 1 and (transform is not None or images is not None):
+        raise InputError("Several scans cannot be brought to others by one transform: compare them visit by visit.")
     matrix = _matrix(transform) if transform is not None else None
     if images is not None:
         matrix = _registered(*images)
@@ -56,6 +72,7 @@ def compare_files(
         "IntendedUse": RESEARCH_USE,
         "First": str(first),
         "Second": str(second),
+        "Lesions": None if lesions is None else str(lesions),
         "FarthestMm": farthest_mm,
         "Transform": None if matrix is None else np.round(matrix, 6).tolist(),
     }
@@ -66,6 +83,21 @@ def compare_files(
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(_render(found, described), encoding="utf-8")
     return found
+
+
+def _table(path: Path, lesions: Path | None, keep: Path, overwrite: bool, progress: Any) -> pandas.DataFrame:
+    from .pooled import pool_tables, review_scans
+
+    if lesions is None:
+        return pool_tables(path) if path.is_dir() else read_table(path)
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder: with --lesions, give two folders of derivatives.")
+    return review_scans(path, lesions, keep, overwrite, progress)
+
+
+def _half(progress: Callable[[float], None] | None, index: int) -> Callable[[float], None] | None:
+    """The progress of the first or the second of two equal parts."""
+    return None if progress is None else lambda fraction: progress((index + fraction) / 2)
 
 
 def read_table(path: Path, needs: Sequence[str] = ("label",)) -> pandas.DataFrame:

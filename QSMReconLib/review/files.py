@@ -42,20 +42,21 @@ def review_files(
     thresholds: Thresholds | None = None,
     measures: Measures | None = None,
     proposals: Proposals | None = None,
+    scan: str = "",
     overwrite: bool = False,
     progress: Callable[[float], None] | None = None,
 ) -> Review:
     """Review lesions and write the table `out` (TSV, with a JSON beside it) and the `report`.
 
-    Maps are those of a subject in a folder of `derivatives`; `maps` (chi, chi_para, chi_dia, r2star by name), `mask`,
-    the local `field`, the `total_field` and its noise in ppm, and the `swi` replace or add to them. `lesions` are a
-    label map, a segmentation of Slicer's (.seg.nrrd), or several files with a segment each; without them, lesions are
-    grown from `seeds` (a table with x, y, z in RAS mm, or Slicer's points), or bleeds and calcifications are proposed.
-    `spin_echoes` says whether R2′ was measured, where no sidecar does. A `segmentation` with the library's labels tells
-    normal white matter, veins and ventricles; without it they are told from the maps. `readings` is a TSV of a reader's
-    classes and comments, which go into table and report; `numbered` is where the label map is written whose numbers are
-    the table's. Raises InputError if maps and lesions are on different grids, if there is nothing to measure, or if an
-    output is there already.
+    Maps are those of a `scan` (or of the only one) in a folder of `derivatives`; `maps` (chi, chi_para, chi_dia, r2star
+    by name), `mask`, the local `field`, the `total_field` and its noise in ppm, and the `swi` replace or add to them.
+    `lesions` are a label map, a segmentation of Slicer's (.seg.nrrd), or several files with a segment each; without
+    them, lesions are grown from `seeds` (a table with x, y, z in RAS mm, or Slicer's points), or bleeds and
+    calcifications are proposed. `spin_echoes` says whether R2′ was measured, where no sidecar does. A `segmentation`
+    with the library's labels tells normal white matter, veins and ventricles; without it they are told from the maps.
+    `readings` is a TSV of a reader's classes and comments, which go into table and report; `numbered` is where the
+    label map is written whose numbers are the table's. Raises InputError if maps and lesions are on different grids, if
+    there is nothing to measure, or if an output is there already.
     """
     for path in (out, report, numbered):
         if path is not None and path.exists() and not overwrite:
@@ -70,7 +71,7 @@ def review_files(
         "swi": swi,
     }
     if derivatives is not None:
-        title, found, beside = find_maps(derivatives)
+        title, found, beside = find_maps(derivatives, scan)
         files = found | files
         others = {**beside, **{name: path for name, path in others.items() if path is not None}}
     more = {name: others.get(name) for name in MORE}

@@ -182,12 +182,28 @@ def find_magnitude(maps: Mapping[str, Path], grid: Grid) -> Volume | None:
     return None
 
 
-def find_maps(derivatives: Path, subject: str = "") -> tuple[str, dict[str, Path], dict[str, Path]]:
-    """(scan, map files by name, other files) of a subject's results in a BIDS derivatives folder; the others are what
+def find_maps(derivatives: Path, scan: str = "") -> tuple[str, dict[str, Path], dict[str, Path]]:
+    """(scan, map files by name, other files) of a scan's results in a BIDS derivatives folder; the others are what
     `load_maps` takes besides.
 
-    `derivatives` may be the dataset or the subject's own folder. Raises InputError if no scan or several are found.
+    `derivatives` may be the dataset or the subject's own folder; without the name of a `scan` there must be one alone.
+    Raises InputError if no scan or several are found.
     """
+    scans = find_scans(derivatives)
+    if scan and scan not in scans:
+        raise InputError(f"{derivatives} holds no maps of {scan}; it holds {', '.join(scans)}.")
+    if not scan and len(scans) > 1:
+        raise InputError(f"{derivatives} holds several scans ({', '.join(scans)}): give the folder of one subject.")
+    scan = scan or next(iter(scans))
+    found = scans[scan]
+    others = {"mask": found.get("mask") or found.get("brain")}
+    others |= {name: found.get(name) for name in ("field", *MORE)}
+    maps = {name: path for name, path in found.items() if name in BIDS}
+    return scan, maps, {name: path for name, path in others.items() if path is not None}
+
+
+def find_scans(derivatives: Path) -> dict[str, dict[str, Path]]:
+    """The files of every scan that has maps, by the names that this module gives them. Raises InputError for none."""
     scans: dict[str, dict[str, Path]] = {}
     wanted = {bids: name for name, bids in BIDS.items()}
     wanted |= {"desc-local_mask": "mask", "desc-local_fieldmap": "field"} | {bids: name for name, bids in MORE.items()}
@@ -195,15 +211,9 @@ def find_maps(derivatives: Path, subject: str = "") -> tuple[str, dict[str, Path
         parts = path.name.split(".nii")[0].split("_")
         what = "_".join([*(p for p in parts if p.startswith("desc-")), parts[-1]])
         stem = "_".join(p for p in parts[:-1] if not p.startswith("desc-"))
-        if what in wanted and (not subject or parts[0] == f"sub-{subject.removeprefix('sub-')}"):
+        if what in wanted:
             scans.setdefault(stem, {})[wanted[what]] = path
     scans = {scan: found for scan, found in scans.items() if any(name in found for name in BIDS)}
     if not scans:
         raise InputError(f"There are no χ or R2* maps below {derivatives}: give a folder of results.")
-    if len(scans) > 1:
-        raise InputError(f"{derivatives} holds several scans ({', '.join(scans)}): give the folder of one subject.")
-    scan, found = next(iter(scans.items()))
-    others = {"mask": found.get("mask") or found.get("brain")}
-    others |= {name: found.get(name) for name in ("field", *MORE)}
-    maps = {name: path for name, path in found.items() if name in BIDS}
-    return scan, maps, {name: path for name, path in others.items() if path is not None}
+    return scans

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..labels import Label
 from .lesions import Where
-from .maps import ReviewMaps
+from .maps import CHANNELS, ReviewMaps
+from .white import white_matter
 
 
 @dataclass(frozen=True)
@@ -32,43 +33,34 @@ def from_maps(maps: ReviewMaps, lesions: Where) -> Surroundings:
     """Told from χ, χ_dia and R2* alone, without anatomy: what a lesion's contrast is against, not a segmentation.
 
     CSF decays slowly (R2* below 8 Hz), ventricles are those of `findcsf` where it ran; veins are those of `findvessels`
-    and beads and strings of high χ; white matter is what is left where the
-    smoothed χ_dia is high, or χ low where there is no χ_dia, by Otsu's threshold. Deep nuclei fall out with the veins
-    and by their χ. Lesions count as nothing.
+    and beads and strings of high χ; white matter is what `white_matter` tells from the rest. Lesions count as nothing.
     """
     from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter
-    from skimage.filters import threshold_otsu
 
     inside = maps.mask & ~lesions
     voxel = np.array(maps.grid.voxel_size_mm)
     nothing = np.zeros(maps.grid.shape, dtype=bool)
     iron = maps.channels.get("chi_para") or maps.channels.get("chi")
     veins = nothing if maps.veins is None else maps.veins & ~lesions
-    if iron is not None:
+    if iron is not None and inside.any():
         high = np.where(inside, iron.values - np.median(iron.values[inside]), 0.0) > 80.0
         veins = veins | (binary_dilation(high) & maps.mask & ~lesions)
-    csf = nothing
+    fluid = nothing
     if "r2star" in maps.channels:
         decay = maps.channels["r2star"].values
-        csf = (gaussian_filter(np.where(maps.mask, decay, 20.0), 0.7 / voxel) < 8.0) & maps.mask & ~lesions
-    central = _ventricles(maps, csf)
-    csf = csf | (central & ~lesions)
-    myelin = maps.channels.get("chi_dia")
-    if myelin is None and "chi" not in maps.channels:
-        return Surroundings(inside & ~veins & ~csf, veins, central, "Tissue was not told apart.")
-    signal = myelin.values if myelin is not None else -maps.channels["chi"].values
-    free = inside & ~veins & ~csf
-    weight = gaussian_filter(free.astype(np.float32), 1.0 / voxel)
-    smooth = gaussian_filter(np.where(free, signal, 0.0).astype(np.float32), 1.0 / voxel) / np.maximum(weight, 1e-3)
+        fluid = (gaussian_filter(np.where(maps.mask, decay, 20.0), 0.7 / voxel) < 8.0) & maps.mask & ~lesions
+    central = _ventricles(maps, fluid)
+    fluid = fluid | (central & ~lesions)
+    free = inside & ~veins & ~fluid
     if not free.any():
         return Surroundings(nothing, veins, central, "No normal tissue was found.")
-    low, high_end = np.percentile(smooth[free], (1, 99))
-    sample = np.clip(smooth[free], low, high_end)
-    white = free & (smooth > threshold_otsu(sample)) if high_end > low else free
-    white &= binary_erosion(maps.mask, iterations=2)
-    by = "χ_dia" if myelin is not None else "χ"
-    remark = f"No segmentation was given: normal-appearing white matter was told from {by}, χ and R2*."
-    return Surroundings(white, veins, central, remark)
+    clean = ~binary_dilation(fluid | ~maps.mask, iterations=2)
+    white, told = white_matter({name: c.values for name, c in maps.channels.items()}, free, clean, voxel.tolist())
+    if not told:
+        return Surroundings(free, veins, central, "Tissue was not told apart.")
+    by = ", ".join(CHANNELS[name][0] for name in told)
+    remark = f"No segmentation was given: normal-appearing white matter was told from {by}."
+    return Surroundings(white & binary_erosion(maps.mask, iterations=2), veins, central, remark)
 
 
 def _ventricles(maps: ReviewMaps, csf: Where) -> Where:
