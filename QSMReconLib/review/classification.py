@@ -21,7 +21,7 @@ class Thresholds(Options):
     floor_ppb: float = option(6.0, "Contrasts below this are iso", unit="ppb", ge=0.1, le=1000)
     sd_factor: float = option(0.5, "Contrasts of fewer standard deviations of the tissue around are iso", ge=0, le=10)
     rim_floor_ppb: float = option(6.0, "A rim exceeds the core by more than this", unit="ppb", ge=0.1, le=1000)
-    certainty: float = option(0.9, "A class less probable than this is undecided", ge=0.5, le=0.999)
+    certainty: float = option(0.8, "A class less probable than this is undecided", ge=0.5, le=0.999)
     focal_ppb: float = option(150.0, "Lesions of a stronger χ are bleeds, calcifications or vessels", unit="ppb", ge=1)
     vessel_elongation: float = option(3.0, "Positive focal lesions longer than this many widths are vessels", ge=1)
 

@@ -32,7 +32,7 @@ class Measures(Options):
     """How lesions are measured."""
 
     shell_mm: tuple[float, float] = option(
-        (2.0, 6.0), "Between these distances from a lesion lies what it is compared with", unit="mm", ge=0, le=50
+        (1.5, 4.5), "Between these distances from a lesion lies what it is compared with", unit="mm", ge=0, le=50
     )
     least_voxels: int = option(60, "With fewer voxels in the shell, it reaches twice as far", ge=3)
     independent_mm3: float = option(

@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from QSMReconLib.cli import main
+from QSMReconLib.data import Grid
 from QSMReconLib.errors import InputError
+from QSMReconLib.io.nifti import write_volume
 from QSMReconLib.review.agreement import agreement, bland_altman, cohen_kappa, compare, describe
 
 
@@ -145,3 +148,45 @@ def test_from_file_to_file_on_the_command_line(tmp_path, capsys):
     paths[1].write_text("x\ty\n1\t2\n")
     assert main(["agreement", *map(str, paths[:2])]) == 2
     assert "no column label" in capsys.readouterr().err
+
+
+def scan_of(folder, subject, para, seed):
+    """Maps of a small head with two lesions, as a run leaves them, and their label map."""
+    grid = Grid.centred((40, 36, 30))
+    rng = np.random.default_rng(seed)
+    at = np.indices(grid.shape)
+    labels = np.zeros(grid.shape, dtype=np.int32)
+    for number, x in ((1, 12), (2, 27)):
+        labels[sum((a - c) ** 2 for a, c in zip(at, (x, 18, 15), strict=True)) <= 9] = number
+    values = {"desc-para_Chimap": np.where(labels > 0, np.array([18.0, *para])[labels], 18.0), "Chimap": -12.0}
+    anat = folder / subject / "anat"
+    for name, value in values.items():
+        noisy = torch.from_numpy(1e-3 * (value + rng.normal(0, 2, grid.shape))).float()
+        write_volume(anat / f"{subject}_{name}.nii.gz", noisy, grid)
+    return labels, grid
+
+
+def test_many_scans_in_two_pipelines_are_one_command(tmp_path, capsys):
+    first, second, drawn = (tmp_path / name for name in ("first", "second", "drawn"))
+    for subject, paras in {"sub-a": ((45, 18), (45, 18)), "sub-b": ((18, 45), (18, 18))}.items():
+        for seed, (folder, para) in enumerate(zip((first, second), paras, strict=True)):
+            labels, grid = scan_of(folder, subject, para, seed)
+        write_volume(drawn / subject / f"{subject}_desc-lesion_dseg.nii.gz", torch.from_numpy(labels), grid)
+    out, tables = tmp_path / "agreement.json", tmp_path / "tables"
+    pooled = ["agreement", str(first), str(second)]
+    made = ["--lesions", str(drawn), "--tables", str(tables), "-o", str(out), "--progress", "none"]
+    assert main([*pooled, *made]) == 0
+    written = json.loads(out.read_text("utf-8"))
+    assert written["Pairs"][0] == ["sub-a:1", "sub-a:1"]
+    assert (written["Matched"], written["Classes"]["class_para"]["PercentAgreement"]) == (4, 75)
+    # The same from the tables that are there now.
+    again = tmp_path / "again.json"
+    assert main(["agreement", str(tables / "first"), str(tables / "second"), "-o", str(again)]) == 0
+    assert json.loads(again.read_text("utf-8"))["Classes"] == written["Classes"]
+    capsys.readouterr()
+    assert main([*pooled, "--lesions", str(drawn / "sub-a")]) == 2
+    assert "no label map of the lesions of sub-b" in capsys.readouterr().err
+    assert main(pooled) == 2
+    assert "holds no table of lesions" in capsys.readouterr().err
+    assert main([*pooled, "--tables", str(tables)]) == 2
+    assert "give both" in capsys.readouterr().err
