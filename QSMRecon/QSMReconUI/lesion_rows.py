@@ -72,11 +72,10 @@ def details(table: LesionTable, label: int, blinded: bool) -> str:
         chances = [
             f"{TITLES[f'class_{which}']} {table.text(label, f'class_{which}')} "
             f"({table.number(label, f'probability_{which}'):.0%})"
-            for which in ("para", "dia")
+            for which in ("para", "dia", "focal")
             if table.text(label, f"class_{which}")
         ]
-        focal = table.text(label, "class_focal")
-        lines.append("Computed: " + ", ".join([*chances, *([f"focal {focal}"] if focal else [])]))
+        lines.append("Computed: " + ", ".join(chances))
     if table.text(label, "flags"):
         lines.append(f"To be doubted: {table.text(label, 'flags')}")
     return "<br>".join(lines)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from math import erf, isfinite, pi, sqrt
 from typing import Any
 
@@ -23,7 +22,7 @@ from .surroundings import Surroundings
 Box = tuple[slice, slice, slice]
 Array = NDArray[np.float64]
 
-BOX_MARGIN_MM = 12.0
+BOX_MARGIN_MM = FAR_MM + 1.0
 PROFILE_BINS = 5
 PERCENTILES = (5, 25, 75, 95)
 
@@ -106,7 +105,7 @@ def measure(
         row["rim_contrast_ppb"] = rim.value if rim else np.nan
         row["rim_score"] = rim.value / max(rim.error, 1e-9) if rim else np.nan
         row["flags"] = "; ".join(_flags(row, place, to_edge, residual, usual, maps, how))
-        profile = {name: _profile(c, place, how) for name, c in maps.channels.items()}
+        profile = _profiles(maps.channels, place, how)
         measured.append(Measured(number, row, contrasts, rim, edge, profile))
         if progress:
             progress((done + 1) / len(numbers))
@@ -321,19 +320,29 @@ def _rim(channel: Channel, place: _Place, how: Measures) -> tuple[Contrast | Non
     return against(core), Contrast(tissue.value, tissue.error, _robust_sd(normal))
 
 
-def _profile(channel: Channel, place: _Place, how: Measures) -> list[tuple[float, float, float]]:
-    """The map over depth: outwards in steps to the end of the shell, inwards in shares of the greatest depth."""
-    values = channel.values[place.box]
+def _profiles(
+    channels: Mapping[str, Channel], place: _Place, how: Measures
+) -> dict[str, list[tuple[float, float, float]]]:
+    """Every map over depth: outwards in steps to the end of the shell, inwards in shares of the greatest depth."""
     deepest = max(float(place.depth_mm[place.own].max()), 1e-6)
-    outside = place.mask & ~place.own & ~place.others
+    outside = place.mask & ~place.own & ~place.others & (place.outward_mm <= how.shell_mm[1])
     depth = np.where(place.own, place.depth_mm / deepest, -place.outward_mm / how.shell_mm[1])
-    edges = np.linspace(-1, 1, 2 * PROFILE_BINS + 1)
-    found = []
-    for low, high in pairwise(edges):
-        part = (outside if high <= 0 else place.inside) & (depth >= low) & (depth <= high)
-        if part.sum() >= 3:
-            error = values[part].std() / np.sqrt(place.independent(int(part.sum()), how))
-            found.append((float(low + high) / 2, float(values[part].mean()), float(error)))
+    here = outside | place.inside
+    bins = 2 * PROFILE_BINS
+    step = np.clip(((depth[here] + 1) * PROFILE_BINS).astype(int), 0, bins - 1)
+    # Where the edge runs through a voxel, it counts for its side.
+    step = np.where(place.inside[here], np.maximum(step, PROFILE_BINS), np.minimum(step, PROFILE_BINS - 1))
+    count = np.bincount(step, minlength=bins)
+    middle = (np.arange(bins) + 0.5) / PROFILE_BINS - 1
+    found = {}
+    for name, channel in channels.items():
+        values = channel.values[place.box][here].astype(float)
+        mean = np.bincount(step, values, bins) / np.maximum(count, 1)
+        spread = np.sqrt(np.bincount(step, (values - mean[step]) ** 2, bins) / np.maximum(count, 1))
+        found[name] = [
+            (float(middle[k]), float(mean[k]), float(spread[k] / np.sqrt(place.independent(int(count[k]), how))))
+            for k in np.flatnonzero(count >= 3)
+        ]
     return found
 
 

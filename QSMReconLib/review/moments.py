@@ -112,13 +112,17 @@ def fit_moment(
         scale = np.sqrt((terms**2).sum(0)) + 1e-30
         weight = base * robust
         matrix = terms / scale * weight[:, None]
-        solution, *_ = np.linalg.lstsq(matrix, values * weight, rcond=1e-8)
+        # A dozen columns of like size: their normal equations are a hundred times quicker than the columns themselves.
+        spread_of = np.linalg.pinv(matrix.T @ matrix, rcond=1e-12, hermitian=True)
+        solution = spread_of @ (matrix.T @ (values * weight))
         residual = values - terms @ (solution / scale)
         moment = float(solution[0] / scale[0])
         freedom = max(len(at) * independent - terms.shape[1], 1.0)
         variance = float(np.sum((residual * weight) ** 2)) / freedom
-        error = float(np.sqrt(np.linalg.pinv(matrix.T @ matrix)[0, 0] * variance) / scale[0])
-        found = Moment(moment, float(np.hypot(error, MODEL * moment)), len(at))
+        error = float(np.sqrt(spread_of[0, 0] * variance) / scale[0])
+        before, found = found, Moment(moment, float(np.hypot(error, MODEL * moment)), len(at))
+        if abs(found.value - before.value) < 0.02 * error:
+            break
         spread = max(1.4826 * float(np.median(np.abs(residual * base))), 1e-12)
         robust = np.sqrt(np.minimum(1.0, STEADY * spread / np.maximum(np.abs(residual * base), 1e-12)))
         # How far the source lies off, as the residual shows: a step that its prior holds back.

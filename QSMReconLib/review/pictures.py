@@ -130,7 +130,7 @@ def profile_svg(profile: Mapping[str, Sequence[tuple[float, float, float]]], tit
     parts.append(line((-1, 0), (1, 0), 'stroke="#8c959f"'))
     for value in (low, high):
         y = place(-1, value).split(",")[1]
-        parts.append(f'<text x="{left - 4}" y="{y}" text-anchor="end" dominant-baseline="middle">{value:.0f}</text>')
+        parts.append(f'<text x="{left - 4}" y="{y}" text-anchor="end" dominant-baseline="middle">{round(value)}</text>')
     for i, (name, colour) in enumerate(zip(names, ("#cf222e", "#0969da"), strict=False)):
         band = profile[name]
         around = [place(d, m + e) for d, m, e in band] + [place(d, m - e) for d, m, e in reversed(band)]

@@ -168,4 +168,5 @@ def _cell(value: Any) -> str:
     number = float(value)
     if not np.isfinite(number):
         return "–"
-    return f"{number:.0f}" if abs(number) >= 100 else f"{number:.1f}"
+    # Nothing is less than nothing: what rounds to zero has no sign.
+    return f"{number:.0f}" if abs(number) >= 100 else f"{round(number, 1) + 0.0:.1f}"

@@ -65,48 +65,45 @@ def white_matter(
 
 def _evidence(maps: Mapping[str, Volume], free: Where, voxel_mm: Sequence[float]) -> dict[str, NDArray[np.float32]]:
     """Each map smoothed within `free`, so that white matter is high and shading is gone; the surest first."""
-    found = {}
+    found, weight = {}, np.maximum(_smoothed(free, voxel_mm), 1e-3)
     for name in ("r2star", "chi_dia", "chi"):
         if name in maps and free.any():
-            calm = _smooth(maps[name], free, voxel_mm)
+            calm = np.asarray(_smoothed(np.where(free, maps[name], 0), voxel_mm) / weight, dtype=np.float32)
             found[name] = calm if name == "r2star" else calm - slow(calm, free, voxel_mm)
     if "chi" in found:
         found["chi"] = -found["chi"]
     return found
 
 
-def _smooth(values: Volume, where: Where, voxel_mm: Sequence[float]) -> NDArray[np.float32]:
+def _smoothed(values: NDArray[np.generic], voxel_mm: Sequence[float]) -> NDArray[np.float32]:
     from scipy.ndimage import gaussian_filter
 
-    sigma = [SMOOTH_MM / v for v in voxel_mm]
-    weight = gaussian_filter(where.astype(np.float32), sigma)
-    smoothed = gaussian_filter(np.where(where, values, 0).astype(np.float32), sigma)
-    return np.asarray(smoothed / np.maximum(weight, 1e-3), dtype=np.float32)
+    found: NDArray[np.float32] = gaussian_filter(values.astype(np.float32), [SMOOTH_MM / v for v in voxel_mm])
+    return found
 
 
 def slow(values: NDArray[np.float32], where: Where, voxel_mm: Sequence[float]) -> NDArray[np.float32]:
     """The weighted mean around each voxel over SLOW_MM, by blocks."""
-    from scipy.ndimage import gaussian_filter, map_coordinates
+    from scipy.ndimage import gaussian_filter
 
     parts = [max(1, round(BLOCK_MM / v)) for v in voxel_mm]
     total, weight = (_blocks(v, parts) for v in (np.where(where, values, 0), where))
     sigma = [SLOW_MM / (v * n) for v, n in zip(voxel_mm, parts, strict=True)]
     mean = gaussian_filter(total, sigma) / np.maximum(gaussian_filter(weight, sigma), 1e-3)
-    at = [(np.arange(n) - (part - 1) / 2) / part for n, part in zip(values.shape, parts, strict=True)]
-    # Slice by slice: the places of all voxels at once would take more memory than the maps.
-    found = np.empty(values.shape, dtype=np.float32)
-    for i, x in enumerate(at[0]):
-        places = np.broadcast_arrays(x, at[1][:, None], at[2][None, :])
-        found[i] = map_coordinates(mean, places, order=1, mode="nearest")
-    return found
+    for axis, (n, part) in enumerate(zip(values.shape, parts, strict=True)):
+        # Linear between the middles of blocks, axis by axis.
+        at = np.clip((np.arange(n) - (part - 1) / 2) / part, 0, mean.shape[axis] - 1)
+        hats = np.maximum(1 - np.abs(at[:, None] - np.arange(mean.shape[axis])), 0).astype(np.float32)
+        mean = np.moveaxis(np.tensordot(hats, mean, (1, axis)), 0, axis)
+    return np.ascontiguousarray(mean)
 
 
 def _blocks(values: NDArray[np.generic], parts: Sequence[int]) -> NDArray[np.float32]:
     """Means over blocks; the last ones hold what is left, filled up with nothing."""
     fill = [(0, -n % part) for n, part in zip(values.shape, parts, strict=True)]
-    x, y, z = (np.pad(values.astype(np.float32), fill)).shape
-    a, b, c = parts
-    shaped = np.pad(values.astype(np.float32), fill).reshape(x // a, a, y // b, b, z // c, c)
+    filled, (a, b, c) = np.pad(values.astype(np.float32), fill), parts
+    x, y, z = filled.shape
+    shaped = filled.reshape(x // a, a, y // b, b, z // c, c)
     return np.asarray(shaped.mean(axis=(1, 3, 5)), dtype=np.float32)
 
 
