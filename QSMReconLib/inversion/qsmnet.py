@@ -127,7 +127,7 @@ class QsmNet(Stage):
         if wanted == "noise":
             scale = float(field_scale(field[None, None].float(), weight[None, None]))
             relative = 1e-3 * scan["noise_ppb"] / scale
-            chi = data_step(chi, field, weight, dipole, 0.01 + 2 * relative**2, DATA_STEPS)
+            chi = data_step(chi, field, weight, dipole, 0.01 + 6 * relative**2, DATA_STEPS)
         largest = float(chi.abs().max())
         if largest > card.max_chi_ppm:
             runtime.note(

@@ -52,6 +52,9 @@ class Card:
     """The stage that offers it, where its task has several: "metaqsm", "mesaqsm"; "" is the task's usual one."""
     grid_mm: tuple[tuple[float, float], ...] | None = None
     """Range of the edges of a voxel, the third one along B0, into which the input is resampled; None: takes any."""
+    tile: int = 0
+    """Edge, in voxels, of the tiles that the convolutions see: without physics inside, a network of small regions has
+    not learned what a whole head looks like. 0: they see the whole volume."""
     data_consistency: str = "off"
     """What the stage does after the network unless it is told: "off", or "noise" for steps towards the field."""
     uncertainty: Mapping[str, float] = field(default_factory=dict)

@@ -90,7 +90,7 @@ def reconstruct(
     chi, doubted = torch.zeros_like(field), 0.0
     for index, name in enumerate(rungs):
         try:
-            chi, doubted = _apply(network, field, weight, work, name, half, progress, distrust)
+            chi, doubted = _apply(network, field, weight, work, name, card.tile, half, progress, distrust)
             break
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if index + 1 == len(rungs) or not is_memory(error):
@@ -158,6 +158,7 @@ def _apply(
     weight: torch.Tensor,
     grid: Grid,
     rung: str,
+    tile: int,
     half: bool | None,
     progress: Callable[[float], None] | None,
     distrust: float,
@@ -176,13 +177,14 @@ def _apply(
     f, w = functional.pad(field, pad)[None, None], functional.pad(weight, pad)[None, None]
     spectrum = Spectrum.of(f.shape[-3:], grid.voxel_size_mm, PADDING_MM)
     kernel = dipole_kernel(spectrum, grid.b0_direction, field.device)
-    tile = None if rung == RUNGS[0] else TILE
+    if rung != RUNGS[0]:
+        tile = TILE
 
     def apply(part: Callable[[torch.Tensor], torch.Tensor], volume: torch.Tensor) -> torch.Tensor:
-        return whole(part, volume) if tile is None else in_tiles(part, volume, tile, tile // 2)
+        return in_tiles(part, volume, tile, tile // 2) if tile else whole(part, volume)
 
     half = has_fast_half(field.device) if half is None else half
-    listening = ticking(network, tile is not None, progress)
+    listening = ticking(network, tile > 0, progress)
     with torch.autocast(field.device.type, torch.bfloat16, enabled=half), listening as tick:
         start, doubted = None, 0.0
         begin: Any = getattr(network, "start", None)

@@ -138,6 +138,7 @@ def card_of(
         dr_hz_per_ppm=None if config.task == "inversion" else simulator.dr_hz_per_ppm,
         stage=STAGES.get(config.kind, ""),
         grid_mm=_grid(simulator) if fixed else None,
+        tile=max(simulator.sizes) if fixed else 0,
         data_consistency="noise" if fixed else "off",
         uncertainty=dict(uncertainty or {}),
         training={"steps": step, "data": DATA, "configuration": config.to_json()},

@@ -229,3 +229,17 @@ def test_a_field_that_no_map_explains_counts_less_and_is_told(tiny: Tiny) -> Non
     assert clean.notes == trusting.notes == ()
     errors = [float((made.chi_ppm - clean.chi_ppm).norm()) for made in (doubting, trusting)]
     assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_network_of_small_regions_sees_no_more_than_tiles_of_their_size(tiny: Tiny) -> None:
+    torch.manual_seed(0)
+    network = UNet(UNetConfig(base=4, depth=2)).eval().requires_grad_(False)
+    card = replace(tiny[1], kind="unet", tile=16)
+    seen: list[int] = []
+    network.leave.register_forward_hook(lambda layer, given, made: seen.append(max(made.shape[-3:])))
+    field = 0.01 * torch.randn(40, 24, 32, generator=torch.Generator().manual_seed(0))
+    made = reconstruct(network, card, field, torch.ones_like(field), _grid((40, 24, 32)), half=False)
+    assert set(seen) == {16}
+    assert len(seen) == 4 * 2 * 3
+    assert torch.isfinite(made.chi_ppm).all()
+    assert not made.notes
