@@ -24,7 +24,7 @@ CHANNELS = {"chi": "chi", "chi_para": "para", "chi_dia": "dia", "r2star": "r2sta
 """The library's names of maps, and which of those under review they are."""
 
 COMPANIONS = {"desc-local_fieldmap": "local_field", "desc-total_fieldmap": "total_field"}
-COMPANIONS |= {"desc-noise_fieldmap": "field_noise"}
+COMPANIONS |= {"desc-noise_fieldmap": "field_noise", "swi": "swi"}
 """Results of a run that help to measure, where they are in the scene too."""
 
 

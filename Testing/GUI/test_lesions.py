@@ -157,13 +157,14 @@ def test_lesions_may_be_a_label_map_or_points(widget: Any, maps: Any, children: 
 def test_the_command_line_knows_these_arguments(widget: Any, maps: Any, children: list[FakeProcess]) -> None:
     from QSMReconLib.cli.main import parser
 
-    for bids in ("desc-local_fieldmap", "desc-total_fieldmap"):
+    for bids in ("desc-local_fieldmap", "desc-total_fieldmap", "swi"):
         add_volume(f"{bids} [ppm]").SetAttribute("QSMRecon.Map", bids)
     maps["chi"].SetAttribute("QSMRecon.Provenance", '{"Units": "ppm", "Stage": "tv"}')
     widget.ui.measureButton.click()
     parsed = parser().parse_args(children[-1].command[3:])
     assert parsed.local_field.is_file()
     assert parsed.total_field.is_file()
+    assert parsed.swi.is_file()
     assert '"tv"' in parsed.chi.with_suffix(".json").read_text("utf-8")
     assert parsed.chi_para == option(children[-1], "--chi-para")
     assert parsed.numbered.name == "numbered.nii.gz"
