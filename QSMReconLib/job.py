@@ -173,6 +173,7 @@ def run_job(job: Job, files: ScanFiles, report: Report | None = None) -> Done:
         pipeline.check(given)
     except InputError as error:
         lacking = [finding.text for finding in scan.findings if finding.level == "missing"]
+        lacking += ["The pipeline classical does without."] if lacking else []
         raise InputError(" ".join([str(error), *lacking])) from error
     result = pipeline.run({kind: item.to(device) for kind, item in given.items()}, Runtime(device, report))
     common = provenance(scan, pipeline, result, device, notes)

@@ -79,9 +79,7 @@ class Pipeline:
             elif missing and step.if_possible:
                 why = f"there is no {' and no '.join(missing)}"
             elif missing:
-                skipped = "".join(
-                    f" {earlier.stage.name} was skipped: {reason}." for earlier, reason in planned if reason
-                )
+                skipped = "".join(f" {_skipped(earlier.stage, reason)}" for earlier, reason in planned if reason)
                 raise InputError(
                     f"The pipeline {self.name} cannot run: {step.stage.name} needs a {' and a '.join(missing)}, "
                     f"which is neither given nor made by an earlier stage.{skipped}"
@@ -108,7 +106,7 @@ class Pipeline:
         for step, why in planned:
             stage = step.stage
             if why:
-                records.append(Record(stage, notes=(f"{stage.name} was skipped: {why}.",), skipped=True))
+                records.append(Record(stage, notes=(_skipped(stage, why),), skipped=True))
                 continue
             own = runtime.at(stage.name)
             own.progress(0.0)
@@ -155,6 +153,13 @@ class Pipeline:
             stage = stage_from_json(item)
             steps.append(Step(stage, bool(item.get("if_possible", False)), bool(item.get("if_missing", False))))
         return cls(str(described.get("name", "custom")), tuple(steps), str(described.get("description", "")))
+
+
+def _skipped(stage: Stage, why: str) -> str:
+    """The sentence for whoever misses what the stage makes; `why` may begin with its name."""
+    if why.startswith(f"{stage.name} "):
+        why = f"it{why.removeprefix(stage.name)}"
+    return f"{stage.name} was skipped: {why}."
 
 
 def _obstacle(stage: Stage, given: Mapping[type[Artifact], Artifact]) -> str:

@@ -186,7 +186,7 @@ def _check_physics(gre: GreData, stack: Stack, given: Given, notebook: Notebook)
         text = f"R2* needs at least {R2STAR_ECHOES} echoes, and {file} has {len(gre.echo_times_s)}"
         notebook.add(
             "missing",
-            f"{text}: add the other echoes, or do without what follows from it (--pipeline classical).",
+            f"{text}: add the other echoes, or do without R2* and what follows from it.",
             file,
         )
 

@@ -30,9 +30,7 @@ def check_echoes(method: str, echo_times_s: Sequence[float]) -> None:
     if max(echo_times_s) > LATE_S:
         raise InputError(f"{method}: an echo time of {max(echo_times_s):g} s must be milliseconds; give seconds.")
     if len(echo_times_s) < 3:
-        raise InputError(
-            f"{method} needs at least three echoes, and the scan has {len(echo_times_s)}; leave this stage out."
-        )
+        raise InputError(f"{method} needs at least three echoes, and the scan has {len(echo_times_s)}: add the others.")
 
 
 def check_place(what: str, grid: Grid, mask: Mask) -> None:

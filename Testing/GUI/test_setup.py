@@ -186,13 +186,14 @@ def test_a_computer_without_a_gpu_says_what_that_means() -> None:
 
 
 def test_the_need_of_a_scan_is_predicted(ready: Any, children: list[Any]) -> None:
+    from QSMReconLib.memory import BYTES_PER_VOXEL, START_BYTES
     from QSMReconUI.memory import need_bytes
 
     rows = ready.window.input.rows()
     voxels = 17 * 31 * 29
-    assert need_bytes(rows) == 600_000_000 + voxels * (4 * 2 * 6 + 170)
+    assert need_bytes(rows) == START_BYTES + voxels * (4 * 2 * 6 + BYTES_PER_VOXEL)
     assert need_bytes([]) is None
-    assert "This scan will take about 0.6 GB of memory." in ready.ui.deviceLabel.text
+    assert "This scan will take up to 0.6 GB of memory." in ready.ui.deviceLabel.text
     ready.ui.deviceButton.click()
     child = children[-1]
     child.say(event="machine", torch="2.9", device="cpu", name="CPU", cores=2, free=10_000_000, total=20_000_000)

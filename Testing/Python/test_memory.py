@@ -45,9 +45,9 @@ def test_a_shortage_is_said_before_the_work(
     monkeypatch.setattr(memory, "free_bytes", lambda: 2**29)
     given = ["--magnitude", str(image), "--phase", str(image), "-o", str(tmp_path / "out"), "--progress", "none"]
     assert main(["run", *given]) == 2  # It is all zero.
-    assert "about 0.6 GB of memory, more than the 0.5 GB that are free: close other programs" in capsys.readouterr().out
+    assert "up to 0.6 GB of memory, more than the 0.5 GB that are free: close other programs" in capsys.readouterr().out
 
 
 def test_a_need_that_is_met_is_one_sentence() -> None:
-    assert in_words(2**31, 2**32) == "This scan will take about 2.0 GB of memory."
-    assert in_words(2**31, None) == "This scan will take about 2.0 GB of memory."
+    assert in_words(2**31, 2**32) == "This scan will take up to 2.0 GB of memory."
+    assert in_words(2**31, None) == "This scan will take up to 2.0 GB of memory."
