@@ -48,7 +48,7 @@ class QSMReconParameterNode:
     chi: slicer.vtkMRMLScalarVolumeNode
     r2star: slicer.vtkMRMLScalarVolumeNode
     windowPpb: Annotated[float, WithinRange(10, 500)] = 100.0
-    paraThresholdPpb: Annotated[float, WithinRange(0, 200)] = 25.0
+    paraThresholdPpb: Annotated[float, WithinRange(0, 200)] = 40.0
     diaThresholdPpb: Annotated[float, WithinRange(0, 200)] = 25.0
     paraOpacity: Annotated[float, WithinRange(0, 1)] = 0.8
     diaOpacity: Annotated[float, WithinRange(0, 1)] = 0.55

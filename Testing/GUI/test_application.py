@@ -127,18 +127,18 @@ def test_a_threshold_and_the_full_scale_reach_the_maps(widget: Any) -> None:
     parameters.para = add_volume("para", 0.1)
     pump(0.02)
     widget.ui.reviewButton.click()
-    widget.ui.paraThresholdPpbSlider.setProperty("value", 40.0)
+    widget.ui.paraThresholdPpbSlider.setProperty("value", 45.0)
     widget.ui.windowPpbSlider.setProperty("value", 200.0)
     pump(0.02)
     display = parameters.para.GetDisplayNode()
-    assert display.GetLowerThreshold() == pytest.approx(0.04)
+    assert display.GetLowerThreshold() == pytest.approx(0.045)
     assert display.GetWindow() == pytest.approx(0.2)
 
 
 def test_before_a_review_was_asked_for_no_view_is_touched(widget: Any) -> None:
     parameters = widget.logic.getParameterNode()
     parameters.para = add_volume("para", 0.1)
-    widget.ui.paraThresholdPpbSlider.setProperty("value", 40.0)
+    widget.ui.paraThresholdPpbSlider.setProperty("value", 45.0)
     pump(0.02)
     assert not parameters.para.GetDisplayNode().GetApplyThreshold()
     assert widget.ui.reviewButton.enabled
@@ -169,7 +169,7 @@ def test_what_a_reader_has_set_by_hand_stays(widget: Any) -> None:
     display = parameters.base.GetDisplayNode()
     assert not display.GetAutoWindowLevel()
     display.SetWindowLevel(33, 22)
-    for value in (40.0, 50.0):
+    for value in (45.0, 50.0):
         widget.ui.paraThresholdPpbSlider.setProperty("value", value)
     widget.ui.windowPpbSlider.setProperty("value", 150.0)
     assert (display.GetWindow(), display.GetLevel()) == (33, 22)

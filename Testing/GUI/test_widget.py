@@ -52,7 +52,7 @@ def test_opening_the_module_imports_no_torch(widget: Any) -> None:
         ("fade", "fadeSlider", "value", -0.5),
         ("paraOpacity", "paraOpacitySlider", "value", 0.3),
         ("diaOpacity", "diaOpacitySlider", "value", 0.9),
-        ("paraThresholdPpb", "paraThresholdPpbSlider", "value", 40.0),
+        ("paraThresholdPpb", "paraThresholdPpbSlider", "value", 50.0),
         ("diaThresholdPpb", "diaThresholdPpbSlider", "value", 60.0),
         ("windowPpb", "windowPpbSlider", "value", 200.0),
     ],
