@@ -113,7 +113,7 @@ def command(args: argparse.Namespace) -> int:
 
     thresholds, measures, proposals = _chosen(settings(args.set))
     with reporting(args.progress, ["lesions"]) as report:
-        review_files(
+        done = review_files(
             args.output,
             args.lesions,
             args.derivatives,
@@ -140,6 +140,8 @@ def command(args: argparse.Namespace) -> int:
         written = pd.read_csv(args.output, sep="\t", keep_default_na=False)
         shown = [name for name in SHOWN if name in written]
         table("", shown, written[shown].to_numpy().tolist())
+        for remark in done.remarks:
+            say(f"  · {remark}")
         for path in filter(None, (args.output, args.report)):
             say(f"Written to {path}.")
     return 0

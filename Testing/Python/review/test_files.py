@@ -97,12 +97,13 @@ def test_everything_that_helps_is_found(results, capsys):
     assert "no option 'shells'; it has floor_ppb" in capsys.readouterr().err
 
 
-def test_what_background_removal_cut_off_still_has_its_moment(results):
+def test_what_background_removal_cut_off_still_has_its_moment(results, capsys):
     folder, anat, cut = results
     write_volume(anat / "sub-1_desc-local_mask.nii.gz", cut, GRID)
     lesions, out = folder / "lesions.nii.gz", folder / "t.tsv"
     write_volume(lesions, (sphere(GRID, 2.5, 1.0, CENTRE)[0] > 0.5).int(), GRID)
     assert main(["lesions", str(folder / "out"), "--lesions", str(lesions), "-o", str(out), "--progress", "none"]) == 0
+    assert "Lesion 1 lies outside the mask of the maps" in capsys.readouterr().out
     row = pd.read_csv(out, sep="\t").iloc[0]
     assert (row["flags"], row["class_focal"], row["class_para"]) == ("outside the mask", "bleed", "undecided")
     assert row["moment_ppm_mm3"] == pytest.approx(0.9 * 4 / 3 * np.pi * 2.5**3, rel=0.1)
