@@ -14,6 +14,7 @@ from ..networks.card import FOLDER, Card, save_network
 from ..networks.registry import build
 from .config import TrainingConfig
 from .simulator import SimulatorConfig
+from .start import weights_of
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -93,11 +94,14 @@ def export(
     folder: Path = FOLDER,
     uncertainty: Mapping[str, float] | None = None,
     architecture: Mapping[str, Any] | None = None,
+    mean_with: str = "",
 ) -> Card:
     """Write the averaged weights of `checkpoint` and their card, with the measured `accuracy`, under `folder`.
 
     `uncertainty` holds the coefficients of its standard error; `architecture` overrides options that need no
-    other weights, such as more iterations of the start. Raises InputError where there is no checkpoint.
+    other weights, such as more iterations of the start. `mean_with` is a network or file whose weights the training
+    began with: what ships is the mean of both, often better than either (Wortsman et al. 2022, arXiv:2203.05482).
+    Raises InputError where there is no checkpoint.
     """
     if not checkpoint.is_file():
         raise InputError(f"There is no checkpoint {checkpoint}.")
@@ -107,6 +111,10 @@ def export(
     card = replace(card, architecture={**card.architecture, **(architecture or {})})
     network = build(card.kind, card.architecture)
     network.load_state_dict(state["average"])
+    if mean_with:
+        before = weights_of(mean_with)
+        network.load_state_dict({n: torch.lerp(before[n], t, 0.5) for n, t in network.state_dict().items()})
+        card = replace(card, training={**card.training, "mean_with": mean_with})
     return save_network(network, card, folder)
 
 

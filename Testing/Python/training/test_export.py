@@ -33,6 +33,12 @@ def test_a_checkpoint_becomes_a_network_with_a_card(tmp_path: Path, ball_anatomy
     shipped = load_network(card, folder=tmp_path).state_dict()
     kept = trainer.average.state_dict()
     assert all(torch.allclose(shipped[name], kept[name], atol=1e-3) for name in kept)
+    begun = {name: tensor + 1 for name, tensor in kept.items()}
+    torch.save(begun, tmp_path / "begun.pt")
+    mixed = export(tmp_path / "checkpoint.pt", {}, tmp_path, mean_with=str(tmp_path / "begun.pt"))
+    shipped = load_network(mixed, folder=tmp_path).state_dict()
+    assert all(torch.allclose(shipped[name], kept[name] + 0.5, atol=2e-3) for name in kept)
+    assert mixed.training["mean_with"].endswith("begun.pt")
     with pytest.raises(InputError, match="no checkpoint"):
         export(tmp_path / "nothing.pt", {}, tmp_path)
 
@@ -45,6 +51,8 @@ def test_cards_say_what_the_simulator_drew() -> None:
     assert card.voxel_mm == ((1.0, 1.0),) * 3
     assert card.max_tilt_deg == 0.0
     assert card.data_consistency == "noise"
+    assert card.tile == 64
+    assert card_of(CONFIG, 0, {}).tile == 0
 
 
 def test_cards_say_what_a_network_is_for_and_on_which_relaxivity() -> None:
