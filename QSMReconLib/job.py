@@ -49,6 +49,8 @@ class Job:
     @classmethod
     def from_json(cls, path: Path) -> Job:
         """Read a job.json; relative paths are relative to it. Raises InputError for what is not a job."""
+        if not path.is_file():
+            raise InputError(f"There is no file {path}: check its name.")
         try:
             described = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:

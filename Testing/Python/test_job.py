@@ -53,6 +53,11 @@ def test_plain_files_may_have_spin_echoes(tmp_path: Path) -> None:
     assert files.magnitude == (tmp_path / "m.nii",)
 
 
+def test_a_job_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no file .*job\.json: check its name"):
+        Job.from_json(tmp_path / "job.json")
+
+
 def test_spin_echoes_may_be_given_to_the_one_scan_of_a_folder(study: Path) -> None:
     spin = (Path("sub-a_T2w.nii.gz"),)
     job = Job(output=Path("out"), input=study, only=("sub-a_run-1",), spin_echo=spin, spin_echo_times_s=(0.08,))
