@@ -135,9 +135,10 @@ def _nrrd(path: Path) -> tuple[list[NDArray[Any]], Grid]:
     nifti = nibabel.nifti1.Nifti1Image(stored, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine)
     values, grid = volume_of(nifti, stored, str(path))
     volumes = values.numpy() if values.ndim == 4 else values.numpy()[None]
-    known = set(image.GetMetaDataKeys())
+    known = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
     segments = []
     for index in range(sum(key.endswith("_LabelValue") for key in known)):
-        layer, value = (int(image.GetMetaData(f"Segment{index}_{key}")) for key in ("Layer", "LabelValue"))
-        segments.append(np.rint(volumes[layer]) == value)
+        # Files of one layer need not say so.
+        value = int(known.get(f"Segment{index}_LabelValue", 1))
+        segments.append(np.rint(volumes[int(known.get(f"Segment{index}_Layer", 0))]) == value)
     return segments or list(volumes), grid

@@ -136,7 +136,8 @@ def test_lesions_are_read_from_whatever_holds_them(tmp_path):
     image.SetOrigin(lps[:3, 3].tolist())
     image.SetDirection((lps[:3, :3] / grid.voxel_size_mm).ravel().tolist())
     for index, value in enumerate((2, 3)):
-        image.SetMetaData(f"Segment{index}_Layer", str(index))
+        if index:
+            image.SetMetaData(f"Segment{index}_Layer", str(index))
         image.SetMetaData(f"Segment{index}_LabelValue", str(value))
     slicers = tmp_path / "lesions.seg.nrrd"
     sitk.WriteImage(image, str(slicers))
