@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._lazy import torch
-from ..data import Grid
+from ..data import FieldNoise, Grid, Mask, TotalField
 from ..physics.dipole import Dipole
+from ..runtime import Runtime
 from ..solvers.admm import invert
 from ..solvers.cg import dot
 from ..solvers.shrinkage import TotalVariation
+from ..stage import option
 from .harmonic import smooth_part
 from .measured import Measured
 from .outside import OutsideSources, corner
@@ -136,9 +138,29 @@ def joint_fit(
     return JointFit(corner(chi, mask.shape), corner(data.background, mask.shape) + smooth)
 
 
-def fit_measured(
-    field: Measured, regularisation: float, iterations: int, progress: Callable[[float], None] | None = None
-) -> JointFit:
-    """`joint_fit` of a field with what is known of it."""
-    known = field.known
-    return joint_fit(field.field_ppm, known.mask, field.grid, known.weight, regularisation, iterations, progress)
+@dataclass(frozen=True, kw_only=True)
+class TotalFieldInversion:
+    """The options that every stage on `joint_fit` has, and its run."""
+
+    iterations: int = option(30, "Iterations of the joint fit", ge=1, le=1000)
+    regularisation: float = option(1e-4, "Weight λ of the total variation of χ; larger is smoother", ge=1e-7, le=0.1)
+    local_std_ppm: float = option(
+        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
+    )
+
+    def fit(
+        self, total: TotalField, mask: Mask, noise: FieldNoise | None, runtime: Runtime
+    ) -> tuple[Measured, JointFit]:
+        """What is known of the total field, and `joint_fit` of it."""
+        field = Measured.of(total, mask, noise, self.local_std_ppm)
+        known = field.known
+        fit = joint_fit(
+            field.field_ppm,
+            known.mask,
+            field.grid,
+            known.weight,
+            self.regularisation,
+            self.iterations,
+            runtime.progress,
+        )
+        return field, fit

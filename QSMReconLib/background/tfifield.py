@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from ..data import FieldNoise, LocalField, Mask, TotalField
 from ..runtime import Runtime
-from ..stage import Stage, option
-from .jointfit import fit_measured
-from .measured import Measured
+from ..stage import Stage
+from .jointfit import TotalFieldInversion
 
 
-class TfiField(Stage):
+class TfiField(TotalFieldInversion, Stage):
     """The background by total-field inversion (after Liu et al. 2017, doi:10.1002/mrm.26331): outside sources that
     are fitted together with χ, so that they do not take what is the brain's.
 
@@ -17,14 +16,6 @@ class TfiField(Stage):
     follow. Where noise is known, unreliable regions at the edge are cut off, and unreliable voxels inside do not count.
     """
 
-    iterations: int = option(30, "Iterations of the joint fit", ge=1, le=1000)
-    regularisation: float = option(1e-4, "Weight λ of the total variation of χ", ge=1e-7, le=0.1)
-    local_std_ppm: float = option(
-        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
-    )
-
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
-        field = Measured.of(total, mask, noise, self.local_std_ppm)
-        known = field.known
-        fit = fit_measured(field, self.regularisation, self.iterations, runtime.progress)
-        return field.local_field(field.field_ppm - fit.background_ppm, known.mask, runtime)
+        field, fit = self.fit(total, mask, noise, runtime)
+        return field.local_field(field.field_ppm - fit.background_ppm, field.known.mask, runtime)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import pi
 
 from .._lazy import torch
@@ -44,13 +45,11 @@ def fansi(
     )
 
 
-class NlTv(Stage):
-    """FANSI with total variation and a nonlinear data term (Milovic et al. 2018, doi:10.1002/mrm.27073).
+@dataclass(frozen=True, kw_only=True)
+class Fansi:
+    """The options that every stage on `fansi` has, and its run."""
 
-    Phase that was unwrapped wrongly, or is lost beside a bleed, cannot pull at χ by more than one turn.
-    """
-
-    regularisation: float = option(1e-4, "Weight λ of the total variation; larger is smoother", ge=1e-7, le=0.1)
+    regularisation: float = option(1e-4, "Weight λ of edges; larger is smoother", ge=1e-7, le=0.1)
     radians_per_ppm: float | None = option(
         None, "Phase that 1 ppm of field makes; auto: between the echoes of the scan", unit="rad/ppm", ge=0.01, le=1e3
     )
@@ -58,12 +57,21 @@ class NlTv(Stage):
     tolerance: float = option(0.01, "Stop when χ changes by less than this fraction", ge=1e-6, le=0.5)
     iterations: int = option(150, "Iterations at most", ge=1, le=2000)
 
-    def apply(
-        self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None, gre: GreData | None = None
+    def total_variation(self, problem: Problem) -> TotalVariation:
+        """Sparse edges, weighted by the option."""
+        spectrum = problem.dipole.spectrum
+        weight = self.regularisation / self.rho
+        return TotalVariation.starting(spectrum.padded, spectrum.voxel_size_mm, weight, problem.field_ppm.device)
+
+    def solve(
+        self,
+        problem: Problem,
+        prior: Prior,
+        gre: GreData | None,
+        runtime: Runtime,
+        term: Callable[[torch.Tensor, Nearest, float], FieldTerm] = MeasuredField,
     ) -> ChiMap:
-        problem = Problem.of(local, noise)
-        padded, voxel = problem.dipole.spectrum.padded, local.grid.voxel_size_mm
-        prior = TotalVariation.starting(padded, voxel, self.regularisation / self.rho, local.field_ppm.device)
+        """`fansi` with these options; the scan tells the phase of 1 ppm where no option does."""
         chi = fansi(
             problem.field_ppm,
             problem.dipole,
@@ -74,5 +82,19 @@ class NlTv(Stage):
             self.tolerance,
             self.iterations,
             progress=runtime.progress,
+            term=term,
         )
         return problem.chi_map(chi)
+
+
+class NlTv(Fansi, Stage):
+    """FANSI with total variation and a nonlinear data term (Milovic et al. 2018, doi:10.1002/mrm.27073).
+
+    Phase that was unwrapped wrongly, or is lost beside a bleed, cannot pull at χ by more than one turn.
+    """
+
+    def apply(
+        self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None, gre: GreData | None = None
+    ) -> ChiMap:
+        problem = Problem.of(local, noise)
+        return self.solve(problem, self.total_variation(problem), gre, runtime)

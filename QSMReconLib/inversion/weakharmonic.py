@@ -10,11 +10,10 @@ from ..physics.differences import laplacian_spectrum
 from ..physics.fourier import Spectrum
 from ..runtime import Runtime
 from ..solvers.admm import MeasuredField, in_corner
-from ..solvers.shrinkage import TotalVariation
 from ..stage import Stage, option
 from .fidelity import Nearest
-from .nltv import fansi
-from .problem import Problem, phase_per_ppm
+from .nltv import Fansi
+from .problem import Problem
 
 CURVATURE_PULL = 3.0
 """How strongly the Laplacian of h is bound to one that is 0 inside, mm⁴: changes the speed, not the result."""
@@ -74,38 +73,19 @@ class HarmonicField(MeasuredField):
         return model
 
 
-class WeakHarmonic(Stage):
+class WeakHarmonic(Fansi, Stage):
     """FANSI with total variation beside a weakly harmonic field (WH-QSM; Milovic et al. 2019, doi:10.1002/mrm.27483).
 
     What background removal left is smooth: it goes into a field of its own, and not into χ.
     """
 
-    regularisation: float = option(1e-4, "Weight λ of the total variation; larger is smoother", ge=1e-7, le=0.1)
     harmonic: float = option(150.0, "Weight β of what of the other field is not harmonic", unit="mm⁴", ge=0.01, le=1e6)
-    radians_per_ppm: float | None = option(
-        None, "Phase that 1 ppm of field makes; auto: between the echoes of the scan", unit="rad/ppm", ge=0.01, le=1e3
-    )
-    rho: float = option(0.02, "Penalty of the splitting: changes the speed, hardly the result", ge=1e-5, le=10)
-    tolerance: float = option(0.01, "Stop when χ changes by less than this fraction", ge=1e-6, le=0.5)
-    iterations: int = option(150, "Iterations at most", ge=1, le=2000)
 
     def apply(
         self, local: LocalField, runtime: Runtime, noise: FieldNoise | None = None, gre: GreData | None = None
     ) -> ChiMap:
         problem = Problem.of(local, noise)
-        padded, voxel = problem.dipole.spectrum.padded, local.grid.voxel_size_mm
-        chi = fansi(
-            problem.field_ppm,
-            problem.dipole,
-            problem.weight,
-            TotalVariation.starting(padded, voxel, self.regularisation / self.rho, local.field_ppm.device),
-            phase_per_ppm(gre, self.radians_per_ppm),
-            self.rho,
-            self.tolerance,
-            self.iterations,
-            progress=runtime.progress,
-            term=partial(
-                HarmonicField, inside=problem.inside, spectrum=problem.dipole.spectrum.uncut, weight=self.harmonic
-            ),
+        term = partial(
+            HarmonicField, inside=problem.inside, spectrum=problem.dipole.spectrum.uncut, weight=self.harmonic
         )
-        return problem.chi_map(chi)
+        return self.solve(problem, self.total_variation(problem), gre, runtime, term)
