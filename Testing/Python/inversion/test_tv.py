@@ -66,10 +66,10 @@ def test_stops_by_its_tolerance(dipole: Dipole, chi: torch.Tensor) -> None:
 
 
 def test_noise_decides_how_much_a_voxel_counts() -> None:
-    mask = torch.tensor([True, True, True, True, False])
-    trusted = data_weight(mask, torch.tensor([0.5, 1.0, 1.0, 10.0, 1.0]))
-    assert trusted.tolist() == pytest.approx([1.0, 1.0, 1.0, 10 / 109, 0.0])
-    assert data_weight(mask, None).tolist() == [1, 1, 1, 1, 0]
+    mask = torch.tensor([True, True, True, True, True, True, False])
+    trusted = data_weight(mask, 1e-3 * torch.tensor([0.5, 1.0, 1.0, 6.0, 30.0, 800.0, 1.0]))
+    assert trusted.tolist() == pytest.approx([1.0, 1.0, 1.0, 10 / 45, 0.1 * 100 / 109, 0.1 / 65, 0.0], rel=0.01)
+    assert data_weight(mask, None).tolist() == [1, 1, 1, 1, 1, 1, 0]
 
 
 def test_the_stage_uses_noise_when_it_is_there(small_head: dict[type[Artifact], Artifact]) -> None:
