@@ -37,7 +37,7 @@ def _choices(stage: type[Stage]) -> set[str]:
 
 
 def test_each_stage_offers_its_own_networks_only() -> None:
-    assert _choices(MetaQsm) == {"metaqsm-phys"}
+    assert _choices(MetaQsm) == {"metaqsm", "metaqsm-phys"}
     assert _choices(MesaQsm) == {"mesaqsm-0.5x0.5x2", "mesaqsm-0.76x0.76x3"}
     assert not _choices(QsmNet) & (_choices(MetaQsm) | _choices(MesaQsm))
 
