@@ -127,17 +127,23 @@ def _steady_state(r1_hz: torch.Tensor, repetition_time_s: float, flip_angle_deg:
 
 
 def _shimmed(field: torch.Tensor, head: Head) -> torch.Tensor:
-    """Without the polynomial of second order that fits it best in the brain."""
+    """Without what the coils of a second-order shim can take out of the brain: fields are harmonic, theirs too."""
     brain = head.brain[head.view]
     if not brain.any():
         return field - field.mean()
-    terms = torch.stack([term[brain] for term in _polynomial(head)], dim=1).double()
-    # A tenth of the voxels says as much as all about ten numbers.
+    terms = torch.stack([term[brain] for term in _shim_fields(head)], dim=1).double()
+    # A tenth of the voxels says as much as all about nine numbers.
     few = slice(None, None, max(1, terms.shape[0] // 100_000))
     weights = torch.linalg.lstsq(terms[few], field[brain][few].double()[:, None]).solution[:, 0]
-    for weight, term in zip(weights.tolist(), _polynomial(head), strict=True):
+    for weight, term in zip(weights.tolist(), _shim_fields(head), strict=True):
         field = field - weight * term
     return field
+
+
+def _shim_fields(head: Head) -> list[torch.Tensor]:
+    """The nine solid harmonics up to second order on the view: of the squares, only their differences are fields."""
+    *lower, xx, xy, xz, yy, yz, zz = _polynomial(head)
+    return [*lower, xy, xz, yz, xx - yy, 2 * zz - xx - yy]
 
 
 def _polynomial(head: Head) -> list[torch.Tensor]:

@@ -108,6 +108,16 @@ def test_background_is_harmonic_shimmed_and_large(drawn, field, true):
     assert float(laplacian(whole).std()) < 0.2 * float(laplacian(field.local_ppm).std())
 
 
+def test_what_a_shim_takes_out_is_harmonic(drawn):
+    for term in scanner._shim_fields(drawn):
+        bent = torch.zeros(())
+        for axis, size in enumerate(drawn.space.voxel_size_mm):
+            # Second differences of the second order are exact, and the same everywhere.
+            middle = term.double().movedim(axis, 0)
+            bent = bent + (middle[0] - 2 * middle[1] + middle[2]).mean() / size**2
+        assert abs(float(bent)) < 1e-6  # x² alone has 3e-4
+
+
 def test_seeds_and_grids(drawn):
     again = head(GRID, seed=1, resolution_mm=4.0, ms_lesions=6, bleeds=1, calcifications=1)
     assert torch.equal(again.tissue.para_ppm, drawn.tissue.para_ppm)
