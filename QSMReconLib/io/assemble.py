@@ -184,11 +184,7 @@ def _check_physics(gre: GreData, stack: Stack, given: Given, notebook: Notebook)
         notebook.add("suspicious", text, file)
     if len(gre.echo_times_s) < R2STAR_ECHOES:
         text = f"R2* needs at least {R2STAR_ECHOES} echoes, and {file} has {len(gre.echo_times_s)}"
-        notebook.add(
-            "missing",
-            f"{text}: add the other echoes, or do without R2* and what follows from it.",
-            file,
-        )
+        notebook.add("missing", f"{text}: add the other echoes, or do without R2* and what follows from it.", file)
 
 
 def _describe(gre: GreData, first: Stack, second: Stack, notebook: Notebook) -> None:

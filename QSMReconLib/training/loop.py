@@ -85,11 +85,13 @@ class Trainer:
         """The share of the training that is over, by its steps or by the clock."""
         share = self.step / self.config.steps
         if self.minutes:
-            clock = torch.tensor((time.monotonic() - self._began) / (60 * self.minutes), device=self.device)
+            clock = (time.monotonic() - self._began) / (60 * self.minutes)
             if self.world > 1:
                 # Clocks differ; the processes' learning rates must not.
-                torch.distributed.all_reduce(clock, torch.distributed.ReduceOp.MAX)
-            share = max(share, float(clock))
+                latest = torch.tensor(clock, device=self.device)
+                torch.distributed.all_reduce(latest, torch.distributed.ReduceOp.MAX)
+                clock = float(latest)
+            share = max(share, clock)
         return min(1.0, share)
 
     def rate(self) -> float:
@@ -128,7 +130,7 @@ class Trainer:
         """The example of this step: from the pool where it is there, made where not."""
         index = self._index(self.step)
         if index not in self._pool:
-            if any(known // self.config.pool != index // self.config.pool for known in self._pool):
+            if self.step % (self.config.pool * self.config.repeats) == 0:
                 self._pool.clear()
             if self._feed is None:
                 self._feed = feed(self.simulator, self._numbers(), self.config.batch, self.workers)
@@ -146,12 +148,11 @@ class Trainer:
 
     def _numbers(self) -> Iterator[int]:
         """The first regions of all examples that have to be made from this step on, in the order of their need."""
-        made: set[int] = set()
-        for step in itertools.count(self.step):
-            index = self._index(step)
-            if index not in made:
-                made = {known for known in made if known // self.config.pool == index // self.config.pool} | {index}
-                yield self._number(index)
+        pool, first = self.config.pool, self.step
+        for step in itertools.count(first):
+            # New is what the first round through a pool shows, and the first one after a resumption.
+            if step % (pool * self.config.repeats) < pool or step - pool < first:
+                yield self._number(self._index(step))
 
     def _example(self, simulator: Simulator, samples: list[Sample], number: int) -> Example:
         return self.task.example([s.to(self.device) for s in samples], Dice(simulator.seed * 7919 + number))

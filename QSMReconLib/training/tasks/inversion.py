@@ -12,7 +12,6 @@ from ..losses import chi_loss, l1_loss
 from ..shapes import Dice
 from ..simulator import Sample, stacked
 from .task import Example, Task
-from .views import mirrored
 
 
 class Inversion(Task):
@@ -30,10 +29,6 @@ class Inversion(Task):
         if begin is not None:
             inputs["start"] = begin(**inputs)
         return Example(inputs, {"chi": stacked(samples, "chi_ppm")})
-
-    def varied(self, example: Example, step: int) -> Example:
-        """Mirrored along any axes, B0 with it."""
-        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         given = example.inputs

@@ -14,7 +14,6 @@ from ..shapes import Dice
 from ..simulator import Sample, stacked
 from .predicted import PredictedChi, relative_loss
 from .task import Example, Task
-from .views import mirrored
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -33,10 +32,6 @@ class SplitRates(Task):
         chi = self.chi(samples, dice)
         inputs = {"r2star": r2star, "guess": two_slopes(r2star), "chi": chi * mask, "weight": mask}
         return Example(inputs, {"r2prime": stacked(samples, "r2prime_hz")})
-
-    def varied(self, example: Example, step: int) -> Example:
-        """Mirrored along any axes."""
-        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         given = example.inputs

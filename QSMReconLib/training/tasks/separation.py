@@ -16,7 +16,6 @@ from ..shapes import Dice
 from ..simulator import Sample, stacked
 from .predicted import PredictedChi, relative_loss
 from .task import Example, Task
-from .views import mirrored
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -62,10 +61,6 @@ class Separation(Task):
         }
         maps = torch.cat([stacked(samples, "chi_para_ppm"), stacked(samples, "chi_dia_ppm")], 1)
         return Example(inputs, {"maps": maps})
-
-    def varied(self, example: Example, step: int) -> Example:
-        """Mirrored along any axes, B0 with it."""
-        return mirrored(example, step)
 
     def loss(self, found: Sequence[torch.Tensor], example: Example) -> torch.Tensor:
         config, given, truth = self.config, example.inputs, example.truth["maps"]

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..shapes import Dice
 from ..simulator import Sample
+from .views import mirrored
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
@@ -37,8 +38,8 @@ class Task(ABC):
         """What is made of regions of one grid; the same for the same regions and dice."""
 
     def varied(self, example: Example, step: int) -> Example:
-        """The example as it is shown in this step: another view of the same, where the task has one."""
-        return example
+        """The example as it is shown in this step: mirrored along any axes, B0 with it."""
+        return mirrored(example, step)
 
     @abstractmethod
     def loss(self, found: Any, example: Example) -> torch.Tensor:

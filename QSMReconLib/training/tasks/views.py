@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .task import Example
+if TYPE_CHECKING:
+    from .task import Example
 
 
 def mirrored_axes(step: int) -> list[int]:
