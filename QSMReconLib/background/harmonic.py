@@ -38,28 +38,12 @@ def smooth_part(
     `weight` is that of the squared residual, everywhere 1 if not given.
     """
     inside = mask > 0
-    places = inside.nonzero()
     found = torch.zeros_like(field_ppm)
-    if len(places) <= (DEGREE + 1) ** 2:
-        return found
-    size = torch.tensor([float(v) for v in voxel_size_mm], dtype=torch.float64, device=places.device)
-    middle = places.double().mean(0) * size
-    position = places * size - middle
-    scale = position.norm(dim=1).max()
-    step = max(1, len(places) // SAMPLES)
-    near = (position[::step] / scale).T
-    basis = torch.stack(list(solid_harmonics(*near)))
-    length = basis.norm(dim=1).clamp(min=1e-12)
-    basis /= length[:, None]
-    count = torch.ones_like(near[0]) if weight is None else weight[inside][::step].double()
-    normal = (basis * count) @ basis.T
-    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()) + 1e-30)
-    amounts = torch.linalg.solve(normal, (basis * count) @ field_ppm[inside][::step].double()) / length
-    x, y, z = (position / scale).to(field_ppm.dtype).T
-    values = torch.zeros_like(x)
-    for amount, function in zip(amounts.tolist(), solid_harmonics(x, y, z), strict=True):
-        values.add_(function, alpha=amount)
-    found[inside] = values
+    position = _position(inside, voxel_size_mm)
+    if len(position) > (DEGREE + 1) ** 2:
+        found[inside] = _sum(
+            _amounts(position, field_ppm[inside], None if weight is None else weight[inside]), position
+        )
     return found
 
 
@@ -72,6 +56,44 @@ def harmonic_residual(
     very near makes finer fields, which it does not see.
     """
     inside = mask > 0
-    if int(inside.sum()) < 2:
+    position = _position(inside, voxel_size_mm)
+    if len(position) <= (DEGREE + 1) ** 2:
         return 0.0
-    return float(smooth_part(local_ppm, mask, voxel_size_mm, weight)[inside].std())
+    amounts = _amounts(position, local_ppm[inside], None if weight is None else weight[inside])
+    return float(_sum(amounts, position[:: _stride(position)]).std())
+
+
+def _position(inside: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
+    """Where each voxel lies (voxel, 3) from the middle of them all, in units of the farthest; float64."""
+    places = inside.nonzero()
+    size = torch.tensor([float(v) for v in voxel_size_mm], dtype=torch.float64, device=places.device)
+    if len(places) == 0:
+        return places * size
+    position = (places - places.double().mean(0)).mul_(size)
+    return position.div_(position.square().sum(1).max().sqrt().clamp(min=1e-12))
+
+
+def _stride(position: torch.Tensor) -> int:
+    return max(1, len(position) // SAMPLES)
+
+
+def _amounts(position: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor | None) -> list[float]:
+    """How much of each solid harmonic there is in a field (voxel,)."""
+    step = _stride(position)
+    basis = torch.stack(list(solid_harmonics(*position[::step].T)))
+    length = basis.norm(dim=1).clamp(min=1e-12)
+    basis /= length[:, None]
+    counted = basis if weight is None else basis * weight[::step].double()
+    normal = counted @ basis.T
+    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()) + 1e-30)
+    amounts: list[float] = (torch.linalg.solve(normal, counted @ field_ppm[::step].double()) / length).tolist()
+    return amounts
+
+
+def _sum(amounts: Sequence[float], position: torch.Tensor) -> torch.Tensor:
+    """The harmonics of these amounts added up (voxel,), float32."""
+    x, y, z = position.float().T.contiguous()
+    values = torch.zeros_like(x)
+    for amount, function in zip(amounts, solid_harmonics(x, y, z), strict=True):
+        values.add_(function, alpha=amount)
+    return values

@@ -42,10 +42,11 @@ def trust(
     if noise_ppm is None:
         return Trust(inside, inside.float())
     unreliable = inside & (noise_ppm > UNRELIABLE * noise_ppm[inside].median())
-    lost = _flooded(~inside, unreliable)
-    kept = inside & ~lost
-    if bool((lost & inside).any()):
-        kept = _without_slivers(kept, inside, voxel_size_mm)
+    kept = inside
+    if bool(unreliable.any()):
+        kept = inside & ~_flooded(~inside, unreliable)
+        if not torch.equal(kept, inside):
+            kept = _without_slivers(kept, inside, voxel_size_mm)
     return Trust(kept, kept * local_std_ppm**2 / (local_std_ppm**2 + noise_ppm**2))
 
 

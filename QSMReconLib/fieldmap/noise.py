@@ -8,6 +8,7 @@ from math import pi
 
 from .._lazy import torch
 from ..data import FieldNoise, GreData, Mask, PhaseQuality, UnwrappedPhase
+from ..physics.box import Box
 from ..physics.constants import radians_per_ppm
 from ..runtime import Runtime
 from ..stage import option
@@ -31,7 +32,10 @@ def signal_noise(magnitude: torch.Tensor, phase_rad: torch.Tensor, mask: torch.T
     From the differences in every cube of eight voxels along all its axes at once, which cancel whatever is smooth along
     any of them, by their median, which edges do not move. No air around the head is needed.
     """
-    difference, inside = torch.polar(magnitude, phase_rad), mask > 0
+    if not bool(mask.any()):
+        return 0.0
+    box = Box.around(mask)
+    difference, inside = torch.polar(box.cut(magnitude), box.cut(phase_rad)), box.cut(mask) > 0
     count = 1
     for axis in range(3):
         pairs = difference.shape[axis] // 2

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .._lazy import torch
 from ..data import Artifact, GreData, Mask, PhaseQuality, UnwrappedPhase
 from ..errors import InputError
+from ..physics.box import Box
 from ..runtime import Runtime
 from ..stage import Stage, option
 from .unwrap import TURN, edge_weights, quality_map, unwrap_along_tree, wrap
@@ -93,10 +94,16 @@ class Romeo(Stage):
 
     def apply(self, gre: GreData, mask: Mask, runtime: Runtime) -> tuple[UnwrappedPhase, PhaseQuality]:
         self.check({GreData: gre})
+        box = Box.around(mask.voxels)
         phase, quality = romeo(
-            gre.phase_rad, gre.magnitude, gre.echo_times_s, mask.voxels, self.template, runtime.progress
+            box.cut(gre.phase_rad),
+            box.cut(gre.magnitude),
+            gre.echo_times_s,
+            box.cut(mask.voxels),
+            self.template,
+            runtime.progress,
         )
         return (
-            UnwrappedPhase(gre.grid, phase, gre.echo_times_s, gre.field_strength_t),
-            PhaseQuality(gre.grid, quality),
+            UnwrappedPhase(gre.grid, box.paste(phase), gre.echo_times_s, gre.field_strength_t),
+            PhaseQuality(gre.grid, box.paste(quality)),
         )

@@ -22,11 +22,10 @@ class Box:
     @classmethod
     def around(cls, mask: torch.Tensor) -> Box:
         """The smallest box around the voxels of `mask` (X, Y, Z). Raises InputError for an empty mask."""
-        inside = mask > 0
+        inside = mask.bool()
+        across = inside.any(2)
         corner, shape = [], []
-        for axis in range(3):
-            others = [other for other in range(3) if other != axis]
-            filled = inside.any(others[1]).any(others[0]).nonzero()
+        for filled in (across.any(1).nonzero(), across.any(0).nonzero(), inside.flatten(0, 1).any(0).nonzero()):
             if filled.numel() == 0:
                 raise InputError("The mask is empty: give a mask with the brain in it, or let one be made.")
             first, last = int(filled[0]), int(filled[-1])
