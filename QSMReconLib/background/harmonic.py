@@ -64,13 +64,12 @@ def harmonic_residual(
 
 
 def _position(inside: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
-    """Where each voxel lies (voxel, 3) from the middle of them all, in units of the farthest; float64."""
-    places = inside.nonzero()
-    size = torch.tensor([float(v) for v in voxel_size_mm], dtype=torch.float64, device=places.device)
-    if len(places) == 0:
-        return places * size
-    position = (places - places.double().mean(0)).mul_(size)
-    return position.div_(position.square().sum(1).max().sqrt().clamp(min=1e-12))
+    """Where each voxel lies (voxel, 3) from the middle of them all, in units of the farthest."""
+    position = inside.nonzero().float()
+    if len(position) > 0:
+        position.sub_(position.mean(0)).mul_(torch.tensor([float(v) for v in voxel_size_mm], device=position.device))
+        position.div_(position.square().sum(1).max().sqrt().clamp(min=1e-12))
+    return position
 
 
 def _stride(position: torch.Tensor) -> int:
@@ -80,7 +79,7 @@ def _stride(position: torch.Tensor) -> int:
 def _amounts(position: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor | None) -> list[float]:
     """How much of each solid harmonic there is in a field (voxel,)."""
     step = _stride(position)
-    basis = torch.stack(list(solid_harmonics(*position[::step].T)))
+    basis = torch.stack(list(solid_harmonics(*position[::step].double().T)))
     length = basis.norm(dim=1).clamp(min=1e-12)
     basis /= length[:, None]
     counted = basis if weight is None else basis * weight[::step].double()
@@ -91,8 +90,8 @@ def _amounts(position: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tens
 
 
 def _sum(amounts: Sequence[float], position: torch.Tensor) -> torch.Tensor:
-    """The harmonics of these amounts added up (voxel,), float32."""
-    x, y, z = position.float().T.contiguous()
+    """The harmonics of these amounts added up (voxel,)."""
+    x, y, z = position.T.contiguous()
     values = torch.zeros_like(x)
     for amount, function in zip(amounts, solid_harmonics(x, y, z), strict=True):
         values.add_(function, alpha=amount)

@@ -145,8 +145,7 @@ def _joined(
         open_ = (weight > 0) & (one != two)
         for edge, value in zip(edges, (one, two, weight, step - found), strict=True):
             edge.append(value[open_])
-    one, two, strength, step = (torch.cat(parts).cpu().numpy() for parts in edges)
-    whole, shift = _join(count, one, two, strength, step)
+    whole, shift = _join(count, *(torch.cat(parts).cpu().numpy() for parts in edges))
     turns = turns + torch.from_numpy(shift).to(piece.device)[piece]
     if whole.max() == 0:
         return turns

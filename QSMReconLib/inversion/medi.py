@@ -109,8 +109,13 @@ class Cost:
     def _gathered(self, field: torch.Tensor, chi: torch.Tensor, diffusivity: list[torch.Tensor]) -> torch.Tensor:
         pulled = torch.zeros_like(chi) if self.fluid is None else self._still(chi)
         for axis, part in enumerate(diffusivity):
-            flow = (chi.roll(-1, axis) - chi).mul_(part)
-            pulled.sub_(flow).add_(flow.roll(1, axis))
+            last = chi.shape[axis] - 1
+            for start, stop, length in ((0, 1, last), (last, 0, 1)):
+                here, there = (pulled.narrow(axis, at, length) for at in (start, stop))
+                flow = chi.narrow(axis, stop, length) - chi.narrow(axis, start, length)
+                flow.mul_(part.narrow(axis, start, length))
+                here.sub_(flow)
+                there.add_(flow)
         spectrum = self.dipole.spectrum
         return spectrum.to_k(field).mul_(self.dipole.kernel).add_(spectrum.to_k(pulled))
 
