@@ -191,7 +191,8 @@ def compare(shape: tuple[int, int, int], threads: int, repeats: int, device: str
                 [sys.executable, __file__, "--child", json.dumps(job)], capture_output=True, text=True, check=False
             )
             if done.returncode != 0:
-                print(f"{row.name:34s}{'failed':>16s}  {done.stderr.strip().splitlines()[-1]}", flush=True)
+                said = done.stderr.strip().splitlines() or [f"ended by signal {-done.returncode}"]
+                print(f"{row.name:34s}{'failed':>16s}  {said[-1]}", flush=True)
                 continue
             tell(row, json.loads(done.stdout.splitlines()[-1]))
 

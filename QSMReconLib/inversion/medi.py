@@ -65,11 +65,13 @@ class Cost:
         wrong = torch.sin((self.dipole.field(chi) - self.field_ppm).mul_(s)).mul_(self.weight).div_(s)
         return self._gathered(wrong, chi, diffusivity)
 
-    def curvature(self, chi_k: torch.Tensor, diffusivity: list[torch.Tensor]) -> torch.Tensor:
+    def curvature(
+        self, chi_k: torch.Tensor, diffusivity: list[torch.Tensor], scratch: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Gauss and Newton's second derivative applied to a half-spectrum: the field's term taken as linear, the
-        edges' with its `diffusivity` held."""
+        edges' with its `diffusivity` held. `scratch` is overwritten."""
         spectrum = self.dipole.spectrum
-        field = spectrum.from_k(chi_k * self.dipole.kernel) * self.weight
+        field = spectrum.from_k(torch.mul(chi_k, self.dipole.kernel, out=scratch)) * self.weight
         return self._gathered(field, spectrum.uncut.from_k(chi_k), diffusivity)
 
     def diffusivity(self, chi: torch.Tensor) -> list[torch.Tensor]:
@@ -166,12 +168,15 @@ def newton_step(
     """The half-spectrum of the step from χ to the minimum of the parabola that touches the cost there."""
     diffusivity = cost.diffusivity(chi)
     inverse = cost.preconditioner(diffusivity)
+    downhill = cost.slope(chi, diffusivity).neg_()
+    # New memory for a product takes longer than the product; neither of the two is needed when the other is made.
+    scratch = torch.empty_like(downhill)
     return conjugate_gradients(
-        lambda k: cost.curvature(k, diffusivity),
-        cost.slope(chi, diffusivity).neg_(),
+        lambda k: cost.curvature(k, diffusivity, scratch),
+        downhill,
         iterations=iterations,
         tolerance=tolerance,
-        precondition=lambda k: k * inverse,
+        precondition=lambda k: torch.mul(k, inverse, out=scratch),
         inner=cost.dipole.spectrum.uncut.inner,
         callback=callback,
     ).value
