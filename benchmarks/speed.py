@@ -23,7 +23,17 @@ from typing import Any
 
 import torch
 
-from QSMReconLib.data import Artifact, FieldNoise, GreData, Grid, LocalField, Mask, TotalField, UnwrappedPhase
+from QSMReconLib.data import (
+    Artifact,
+    FieldNoise,
+    GreData,
+    Grid,
+    LocalField,
+    Mask,
+    R2PrimeMap,
+    TotalField,
+    UnwrappedPhase,
+)
 from QSMReconLib.physics.constants import radians_per_ppm
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
@@ -75,6 +85,7 @@ ROWS = (
     Row("iLSQR, default", "ilsqr", "36.5 / 1320"),
     Row("R2* (ARLO)", "arlo", "0.06 / -"),
     Row("R2* (nonlinear)", "r2starfit"),
+    Row("χ-separation, default", "chiseparation", "9.3 / 910"),
 )
 
 
@@ -107,6 +118,7 @@ def make_scan(shape: tuple[int, int, int]) -> dict[str, torch.Tensor]:
         "total": total,
         "noise": 0.001 * brain,
         "local": local,
+        "r2prime": 137 * (chi.abs() + 0.02 * brain),
         "mask": brain,
     }
 
@@ -122,6 +134,7 @@ def artifacts(volumes: dict[str, torch.Tensor], device: str) -> dict[type[Artifa
         TotalField(grid, v["total"]),
         FieldNoise(grid, v["noise"]),
         LocalField(grid, v["local"], v["mask"]),
+        R2PrimeMap(grid, v["r2prime"], 3.0),
     )
     return {type(artifact): artifact for artifact in made}
 

@@ -1,7 +1,8 @@
 """χ_para and χ_dia from a local field and R2′ in one optimisation, by the alternating direction method of multipliers.
 
 Both maps are one tensor (2, X, Y, Z), χ_para first, on the padded box of the dipole. Their difference χ and their sum
-part ways in k, where everything that couples voxels is a multiplication; the rest is done voxel by voxel.
+part ways in k, where everything that couples voxels is a multiplication; the rest is done voxel by voxel, a few slices
+at a time: what a processor's cache holds takes a third of the time.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ COPY_PENALTY = 0.2
 """Of the split between smooth and non-negative maps, relative to the typical weight of R2′."""
 JUMP_PPM = 0.004
 """What one iteration takes away from a jump between neighbours."""
+SLICES = 4
+"""That a processor's cache holds together."""
 MUCH = 0.35
 """A χ map that differs by more than this from what field and R2′ say, relative to their χ, is no evidence."""
 
@@ -83,40 +86,60 @@ def joint_separation(
     if anchor is not None:
         pull = pull + _grown(anchor.float(), spectrum) / zero_ppm**2
     smooth = rho_edge * _mean_size(spectrum) ** 2 * laplacian_spectrum(spectrum, field_ppm.device) + rho_copy
-    # A quadratic in both maps is half as steep in their sum and difference.
-    steep = torch.stack((smooth / 2 + rho_field * dipole.kernel**2, smooth / 2))
+    # A quadratic in both maps is half as steep in their sum and difference; so is what is divided.
+    gain = 1 / (smooth + 2 * rho_field * dipole.kernel**2), 1 / smooth
+    followed = rho_field / (weight_field + rho_field)
+    measured = (1 - followed) * field
+    del smooth, weight_field, field
 
-    given = torch.zeros_like(field)
+    given = torch.zeros_like(within)
     if chi_ppm is not None:
         given = _grown((chi_ppm - (chi_ppm[anchor].median() if anchor is not None else 0)) * inside, spectrum)
-    weight_chi = torch.zeros_like(field)
+    weight_chi = torch.zeros_like(within)
     difference: float | None = None
     error: float | None = None
-    copies = torch.stack((total, total)).clamp(min=0) / 2
-    model, dual_field, dual_copy = torch.zeros_like(field), torch.zeros_like(field), torch.zeros_like(copies)
+    copies = torch.stack((total, total)).clamp_(min=0).div_(2)
+    model, dual_field, dual_copy = torch.zeros_like(within), torch.zeros_like(within), torch.zeros_like(copies)
     tension = [torch.zeros_like(copies) for _ in range(3)]
     limit = (JUMP_PPM * within).expand_as(copies)
-    bend = _bend(copies, tension, limit, spectrum)
+    volume = _bend(copies, tension, limit, spectrum)
     for iteration in range(iterations):
         if progress:
             progress(iteration / iterations)
-        right = _difference_and_sum(rho_edge * bend + rho_copy * (copies - dual_copy)) / 2
-        in_k = torch.fft.rfftn(right, dim=(-3, -2, -1))
-        in_k[0] += rho_field * dipole.kernel * torch.fft.rfftn(model - dual_field)
-        in_k /= steep
+        for part in _slabs(volume, -3):
+            bent, copied = volume[:, part], (copies[:, part] - dual_copy[:, part]).mul_(rho_copy)
+            copied.add_(bent, alpha=rho_edge)
+            torch.sub(copied[0], copied[1], out=bent[0])
+            torch.add(copied[0], copied[1], out=bent[1])
+        pulled = torch.fft.rfftn(model.sub_(dual_field)).mul_(dipole.kernel)
+        in_k = torch.fft.rfftn(volume[0]).add_(pulled, alpha=2 * rho_field).mul_(gain[0])
+        del pulled
+        volume[1] = _volume(torch.fft.rfftn(volume[1]).mul_(gain[1]), spectrum)
+        volume[0] = _volume(in_k, spectrum)
         if progress:
             progress((iteration + 0.5) / iterations)
-        maps = _sources(_volume(in_k, spectrum))
-        dual_field += _volume(dipole.kernel * in_k[0], spectrum)
-        model = (weight_field * field + rho_field * dual_field) / (weight_field + rho_field)
-        dual_field -= model
-        bend = _bend(maps, tension, limit, spectrum)
-        dual_copy += maps
-        before = copies
-        copies = nearest_sources(dual_copy, total, weight_sum, given, weight_chi, pull, rho_copy)
-        if outside_ppm == 0:
-            copies = copies * within
-        dual_copy -= copies
+        model = _volume(in_k.mul_(dipole.kernel), spectrum)
+        del in_k
+        moved, length = 0.0, 0.0
+        for part in _slabs(volume, -3):
+            # Of the field: what the model should follow next, and its dual.
+            wanted = dual_field[part].add_(model[part])
+            torch.addcmul(measured[part], followed[part], wanted, out=model[part])
+            wanted.sub_(model[part])
+            # Of the maps: the same, their copies the nearest that are allowed.
+            maps = _sources(volume[:, part])
+            volume[:, part] = maps
+            wanted = dual_copy[:, part].add_(maps)
+            near = nearest_sources(
+                wanted, total[part], weight_sum[part], given[part], weight_chi[part], pull[part], rho_copy
+            )
+            if outside_ppm == 0:
+                near.mul_(within[part])
+            moved += float(torch.dist(near, copies[:, part])) ** 2
+            length += float(near.norm()) ** 2
+            copies[:, part] = near
+            wanted.sub_(near)
+        volume = _bend(volume, tension, limit, spectrum)
         if chi_ppm is not None and iteration + 1 == iterations // 3:
             difference, size = _disagreement(copies[0] - copies[1], given, inside)
             if difference < MUCH * size:
@@ -125,9 +148,8 @@ def joint_separation(
         if error is not None and anchor is None:
             given = given + within * ((copies[0] - copies[1] - given) * within).sum() / within.sum()
         if edge_ppm > 0 and iteration + 1 in (iterations // 3, 2 * iterations // 3):
-            limit = JUMP_PPM * within * edge_weight(copies, edge_ppm, spectrum)
-        settled = float((copies - before).norm()) < tolerance * float(copies.norm())
-        if settled and 3 * (iteration + 1) > 2 * iterations:
+            limit = edge_weight(copies, edge_ppm, spectrum).mul_(JUMP_PPM * within)
+        if moved < tolerance**2 * length and 3 * (iteration + 1) > 2 * iterations:
             break
     x, y, z = spectrum.shape
     return Joint(copies[:, :x, :y, :z] * inside, difference, error)
@@ -179,12 +201,24 @@ def _bend(maps: torch.Tensor, tension: list[torch.Tensor], limit: torch.Tensor, 
     tension, which the next maps are to follow, is returned. An edge weighs what the weaker of its voxels says."""
     total = torch.zeros_like(maps)
     for (axis, scale), dual in zip(_steps(spectrum), tension, strict=True):
-        allowed = torch.minimum(limit, limit.roll(-1, axis))
-        jump = (maps.roll(-1, axis) - maps).mul_(scale).add_(dual)
-        torch.clamp(jump, -allowed, allowed, out=dual)
-        jump.sub_(dual, alpha=2).mul_(scale)
-        total += jump.roll(1, axis) - jump
+        across = -3 if axis != -3 else -2
+        for part in _slabs(maps, across):
+            seen, least, held, made = (
+                volume.narrow(across, part.start, part.stop - part.start) for volume in (maps, limit, dual, total)
+            )
+            allowed = torch.minimum(least, least.roll(-1, axis))
+            jump = (seen.roll(-1, axis) - seen).mul_(scale).add_(held)
+            torch.clamp(jump, -allowed, allowed, out=held)
+            jump.sub_(held, alpha=2).mul_(scale)
+            made.add_(jump.roll(1, axis)).sub_(jump)
     return total
+
+
+def _slabs(volume: torch.Tensor, axis: int) -> list[slice]:
+    """The whole of an axis, a few slices at a time, but on a GPU all at once."""
+    n = volume.shape[axis]
+    step = SLICES if volume.device.type == "cpu" else n
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def _steps(spectrum: Spectrum) -> list[tuple[int, float]]:
@@ -196,10 +230,6 @@ def _steps(spectrum: Spectrum) -> list[tuple[int, float]]:
 def _mean_size(spectrum: Spectrum) -> float:
     x, y, z = spectrum.voxel_size_mm
     return float((x * y * z) ** (1 / 3))
-
-
-def _difference_and_sum(maps: torch.Tensor) -> torch.Tensor:
-    return torch.stack((maps[0] - maps[1], maps[0] + maps[1]))
 
 
 def _sources(difference_and_sum: torch.Tensor) -> torch.Tensor:
