@@ -2,13 +2,15 @@
 
     python benchmarks/separation.py DATA [--study STUDY ...] [--subject NAME] [--quick] [--json FILE]
 
-DATA is the BIDS folder with derivatives/truth. The true local field gets 2 ppb of noise, the true R2′ 1 Hz. Studies:
+DATA is the BIDS folder with derivatives/truth. But in the last study, the true local field gets 2 ppb of noise and the
+true R2′ 1 Hz. Studies:
 
     chi      the separations from R2′, with χ from TKD, total variation, qsmnet-phys and the truth
     r2star   the same scan without spin echoes: R2*-QSM, and R2′ by each rule, or the network, that guesses it
     noise    R2′ with 0.5 to 3 Hz of noise
     dr       R2′ that a relaxivity off by up to 20 %, or another one for each source, has made
     masks    the joint optimisation with the masks of veins and fluid
+    raw      everything from the scan itself, with its spin echoes and without, inside the true mask; not with --quick
 
 --quick takes a block of 96³ voxels around the deep nuclei, with a field of its own, instead of the whole head: a tenth
 of the time, and numbers that are comparable among themselves only.
@@ -32,13 +34,26 @@ import nibabel
 import numpy as np
 import torch
 
-from QSMReconLib.data import Artifact, ChiMap, FieldNoise, Grid, LocalField, Mask, R2PrimeMap, R2StarMap, SeparatedChi
+from QSMReconLib.data import (
+    Artifact,
+    ChiMap,
+    FieldNoise,
+    Grid,
+    LocalField,
+    Mask,
+    R2PrimeMap,
+    R2StarMap,
+    SeparatedChi,
+    SpinEchoData,
+)
 from QSMReconLib.evaluation.metrics import correlation, dgm_linearity, nrmse, xsim
 from QSMReconLib.inversion.qsmnet import QsmNet
 from QSMReconLib.inversion.tkd import Tkd
 from QSMReconLib.inversion.tv import Tv
+from QSMReconLib.io.bids import find_scans, load_scan
 from QSMReconLib.labels import DEEP_NUCLEI, Label
 from QSMReconLib.physics.dipole import Dipole
+from QSMReconLib.pipeline import load_pipeline
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.separation.chiseparation import ChiSeparation
 from QSMReconLib.separation.chisepnet import ChiSepNet
@@ -49,7 +64,7 @@ from QSMReconLib.separation.r2primefromr2star import METHODS, R2PrimeFromR2Star
 from QSMReconLib.separation.r2starqsm import R2StarQsm
 from QSMReconLib.stage import Stage
 
-STUDIES = ("chi", "r2star", "noise", "dr", "masks")
+STUDIES = ("chi", "r2star", "noise", "dr", "masks", "raw")
 COLUMNS = ("nrmse", "xsim", "correlation", "dgm", "slope", "bias_ppb", "limit_ppb", "leak_ppb", "leak_vein_ppb")
 FIELD_NOISE_PPM = 0.002
 DECAY_NOISE_HZ = 1.0
@@ -203,6 +218,22 @@ def rows(study: str, head: Head) -> Iterator[Row]:
         yield "the same, veins", lambda: separate(ChiSeparation(), given, doubled, veins, chi("qsmnet-phys"))
 
 
+def from_scan(data: Path, subject: str, head: Head) -> Iterator[Row]:
+    """The separations of what the pipeline `qsmnet` finds before its last stage, with masks of veins and fluid."""
+    scan = load_scan(find_scans(data, [subject])[0])
+    measured = scan.artifacts | {Mask: Mask(scan.grid, head.mask)}
+    pipeline = load_pipeline("qsmnet")
+    for label, left_out in (("spin echoes", None), ("R2* alone", SpinEchoData)):
+        if left_out is None and SpinEchoData not in measured:
+            continue
+        with torch.inference_mode():
+            found = pipeline.run({kind: made for kind, made in measured.items() if kind is not left_out}, Runtime())
+        given = {kind: made for kind, made in found.artifacts.items() if kind is not SeparatedChi}
+        fluid, veins = make(FindCsf(), given), make(FindVessels(), given)
+        yield from each(label, given, fluid, veins)
+        yield f"R2*-QSM, {label}", lambda g=given: separate(R2StarQsm(), g)
+
+
 def main() -> None:
     """Print the tables, and write them as JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,6 +243,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    if args.quick:
+        args.study = [study for study in args.study if study != "raw"]
     head = Head.load(args.data, args.subject, args.quick)
     table: dict[str, dict[str, dict[str, float]]] = {}
     for study in args.study:
@@ -220,7 +253,7 @@ def main() -> None:
             + "".join(f"{name.replace('_ppb', ''):>12s}" for name in COLUMNS)
             + "     seconds"
         )
-        for name, work in rows(study, head):
+        for name, work in from_scan(args.data, args.subject, head) if study == "raw" else rows(study, head):
             start = time.perf_counter()
             with torch.inference_mode():
                 found = work()

@@ -10,39 +10,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._lazy import torch
-from ..physics.differences import divergence, gradient, laplacian_spectrum
+from ..physics.differences import divergence, laplacian_spectrum
 from ..physics.fourier import Spectrum
 
-PAIRS = ((0, 1), (0, 2), (1, 2))
+ENTRIES = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
+"""Of a symmetric tensor."""
 
 
-def bending(vectors: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
-    """The symmetrised gradient of (3, X, Y, Z), which forward differences are: its three diagonal and, times √2, its
-    three other entries (6, X, Y, Z).
+def bending(vectors: torch.Tensor, entry: tuple[int, int], voxel_size_mm: Sequence[float]) -> torch.Tensor:
+    """An entry (X, Y, Z) of the symmetrised gradient of (3, X, Y, Z), which forward differences are; beside the
+    diagonal times √2.
 
     Component i lies half a voxel along axis i. Backward differences on the diagonal and forward ones beside it bring
     the two parts of each entry to one place, so that no axis has a preferred sense.
     """
-    diagonal = [(vectors[i] - vectors[i].roll(1, i)) / voxel_size_mm[i] for i in range(3)]
-
-    def forth(component: int, axis: int) -> torch.Tensor:
-        return (vectors[component].roll(-1, axis) - vectors[component]) / voxel_size_mm[axis]
-
-    mixed = [(forth(i, j) + forth(j, i)) / 2**0.5 for i, j in PAIRS]
-    return torch.stack(diagonal + mixed)
+    i, j = entry
+    if i == j:
+        return vectors[i].sub(vectors[i].roll(1, i)).div_(voxel_size_mm[i])
+    bent = vectors[i].roll(-1, j).sub_(vectors[i]).div_(voxel_size_mm[j])
+    return bent.add_(vectors[j].roll(-1, i).sub_(vectors[j]), alpha=1 / voxel_size_mm[i]).div_(2**0.5)
 
 
-def unbending(tensors: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
-    """The adjoint of `bending`: (6, X, Y, Z) to (3, X, Y, Z)."""
-    vectors = torch.stack([(tensors[i] - tensors[i].roll(-1, i)) / voxel_size_mm[i] for i in range(3)])
-
-    def back(entry: torch.Tensor, axis: int) -> torch.Tensor:
-        return (entry.roll(1, axis) - entry) / (2**0.5 * voxel_size_mm[axis])
-
-    for (i, j), entry in zip(PAIRS, tensors[3:], strict=True):
-        vectors[i] += back(entry, j)
-        vectors[j] += back(entry, i)
-    return vectors
+def unbend(tensor: torch.Tensor, entry: tuple[int, int], voxel_size_mm: Sequence[float], vectors: torch.Tensor) -> None:
+    """Take what the adjoint of `bending` makes of one entry off the `vectors` (3, X, Y, Z)."""
+    i, j = entry
+    if i == j:
+        vectors[i].sub_(tensor - tensor.roll(-1, i), alpha=1 / voxel_size_mm[i])
+        return
+    for component, axis in ((i, j), (j, i)):
+        vectors[component].sub_(tensor.roll(1, axis).sub_(tensor), alpha=0.5**0.5 / voxel_size_mm[axis])
 
 
 class GeneralisedVariation:
@@ -60,7 +56,8 @@ class GeneralisedVariation:
         self.slope = torch.zeros((3, *shape), device=device)
         self.edge_dual = torch.zeros_like(self.slope)
         self.bend_dual = torch.zeros((6, *shape), device=device)
-        self.bend_pull = torch.zeros_like(self.bend_dual)
+        self.wanted = torch.empty_like(self.slope)
+        self.down = torch.empty_like(self.slope)
         # The tie of v is 1 + ε*ε, at most 1 + 12/h² for the smallest voxel.
         self.rate = 1 / (1 + 12 / min(voxel_size_mm) ** 2)
 
@@ -69,19 +66,28 @@ class GeneralisedVariation:
         return laplacian_spectrum(spectrum, device)
 
     def step(self, volume: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        """Move v, both splits and their duals on for `volume` (X, Y, Z); div(z + v - u) in `out`."""
-        voxel = self.voxel_size_mm
-        edges = gradient(volume, voxel)
-        moved = edges - self.slope + self.edge_dual
-        self.edge_dual = moved.clamp(-self.threshold, self.threshold)
-        # What the splits pull ∇χ - v and εv towards: z - u.
-        wanted = moved.sub_(self.edge_dual, alpha=2.0)
-        limit = self.threshold * self.smoothness
-        bent = bending(self.slope, voxel).add_(self.bend_dual)
-        self.bend_dual = bent.clamp(-limit, limit)
-        self.bend_pull = bent.sub_(self.bend_dual, alpha=2.0)
-        # One step of v down ½‖∇χ - v - wanted‖² + ½‖εv - bend_pull‖².
-        down = (edges - self.slope).sub_(wanted)
-        down.sub_(unbending(bending(self.slope, voxel).sub_(self.bend_pull), voxel))
-        self.slope.add_(down, alpha=self.rate)
-        return out.copy_(divergence(wanted.add_(self.slope), voxel))
+        """Move v, both splits and their duals on for `volume` (X, Y, Z); div(z + v - u) in `out`.
+
+        v goes one step down ½‖∇χ - v - (z - u)‖² + ½‖εv - (z - u)‖², with z and u as they are then. What is left of
+        each residual, v and χ taken out of it, is 2u - u before.
+        """
+        for axis, size in enumerate(self.voxel_size_mm):
+            dual, wanted = self.edge_dual[axis], self.wanted[axis]
+            torch.sub(volume.roll(-1, axis), volume, out=wanted)
+            wanted.div_(size).sub_(self.slope[axis]).add_(dual)
+            self._move(dual, wanted, self.threshold, self.down[axis])
+        for entry, dual in zip(ENTRIES, self.bend_dual, strict=True):
+            bent = bending(self.slope, entry, self.voxel_size_mm).add_(dual)
+            left = torch.empty_like(bent)
+            self._move(dual, bent, self.threshold * self.smoothness, left)
+            unbend(left, entry, self.voxel_size_mm, self.down)
+        self.slope.add_(self.down, alpha=self.rate)
+        return out.copy_(divergence(self.wanted.add_(self.slope), self.voxel_size_mm))
+
+    @staticmethod
+    def _move(dual: torch.Tensor, split: torch.Tensor, limit: float, left: torch.Tensor) -> None:
+        """From a split with its dual added to z - u, and the dual moved on; `left` becomes 2u - u before."""
+        torch.neg(dual, out=left)
+        torch.clamp(split, -limit, limit, out=dual)
+        split.sub_(dual, alpha=2.0)
+        left.add_(dual, alpha=2.0)
