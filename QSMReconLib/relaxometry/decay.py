@@ -19,10 +19,11 @@ LATE_S = 1.0
 
 
 class Decay(NamedTuple):
-    """A rate and its standard error, both in Hz (...)."""
+    """A rate and its standard error, both in Hz (...), and the squares that a fit leaves, summed over the echoes."""
 
     rate_hz: torch.Tensor
     std_hz: torch.Tensor
+    misfit: torch.Tensor | None = None
 
 
 def check_echoes(method: str, echo_times_s: Sequence[float]) -> None:
@@ -128,4 +129,4 @@ def fit_decay(
     # Relative to its parts, the determinant of two nearly parallel slopes is rounding.
     determinant = torch.maximum(aa * tt - at**2, 1e-6 * aa * tt).clamp(min=1e-30)
     std = (spread * aa / determinant).sqrt().clamp(max=HIGHEST_HZ)
-    return Decay(torch.where(there, rate, 0), torch.where(there, std, 0))
+    return Decay(torch.where(there, rate, 0), torch.where(there, std, 0), cost)

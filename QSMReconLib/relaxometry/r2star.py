@@ -20,6 +20,10 @@ AT_ONCE = 65536
 """Voxels that a processor's cache holds with all that is computed of them; more at once take several times as long."""
 MUCH = 0.02
 """A note is due where field gradients matter in more of the mask than this."""
+FADED = 0.9
+"""A voxel whose last echo keeps less than this tells whether field gradients take signal."""
+WITNESSES = 200
+"""Voxels that must tell so; fewer are not believed, and do not matter much."""
 
 
 def arlo(magnitude: torch.Tensor, spacing_s: float, noise: float = 0.0) -> Decay:
@@ -83,6 +87,23 @@ def fading_of(
     return fading.clamp(min=least)
 
 
+def shows_fading(signal: torch.Tensor, echo_times_s: Sequence[float], noise: float, fading: torch.Tensor) -> bool:
+    """Whether echoes (echo, voxel) decay with this `fading` (echo, voxel) on top, rather than without.
+
+    A sinc bends where an exponential does not. Of the voxels that it should take much from, most are fitted better by
+    whichever model is true: some scans were made, or corrected, so that nothing fades.
+    """
+    strong = (fading[-1] < FADED).nonzero().squeeze(1)
+    if len(strong) < WITNESSES:
+        return False
+    strong = strong[:: max(1, len(strong) // 20000)]
+    seen, fades = signal[:, strong], fading[:, strong]
+    with_it, without = (fit_decay(seen, echo_times_s, noise, fading=f).misfit for f in (fades, None))
+    assert with_it is not None
+    assert without is not None
+    return float((with_it < without).float().mean()) > 0.5
+
+
 class Arlo(Stage):
     """R2* from equidistant echoes in closed form (ARLO; Pei et al. 2015, doi:10.1002/mrm.25137). Fast."""
 
@@ -98,22 +119,25 @@ class Arlo(Stage):
         noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels)
         signal = gre.magnitude.flatten(1).index_select(1, places)
         parts = signal.split(AT_ONCE, 1) if signal.device.type == "cpu" else (signal,)
-        rates, stds = zip(*(arlo(part, spacing, noise) for part in parts), strict=True)
+        found = [arlo(part, spacing, noise) for part in parts]
         rate, std = torch.zeros_like(gre.magnitude[0]), torch.zeros_like(gre.magnitude[0])
-        rate.view(-1).index_copy_(0, places, torch.cat(rates))
-        std.view(-1).index_copy_(0, places, torch.cat(stds))
+        rate.view(-1).index_copy_(0, places, torch.cat([part.rate_hz for part in found]))
+        std.view(-1).index_copy_(0, places, torch.cat([part.std_hz for part in found]))
         return R2StarMap(gre.grid, rate, gre.field_strength_t, std)
 
 
 class R2StarFit(Stage):
     """R2* by nonlinear least squares on the magnitudes, at any echo times, allowing for the floor that noise lays under
-    them (Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618) and, if asked to, for the signal that a field gradient
-    across the voxel takes (Fernández-Seara and Wehrli 2000, PubMed 10975885).
+    them (Gudbjartsson and Patz 1995, doi:10.1002/mrm.1910340618) and for the signal that a field gradient across the
+    voxel takes (Fernández-Seara and Wehrli 2000, PubMed 10975885), where the echoes show it.
     """
 
     noise_floor: bool = option(True, "Account for the positive bias that noise gives a magnitude")
-    field_gradients: bool = option(
-        False, "Account for dephasing by the total field's gradient across each voxel: near air and in thick slices"
+    field_gradients: str = option(
+        "auto",
+        "Account for dephasing by the total field's gradient across each voxel, near air and in thick slices; auto: "
+        "where a total field is there and the echoes show it",
+        choices=("auto", "on", "off"),
     )
     iterations: int = option(20, "Levenberg-Marquardt steps at most", ge=1, le=200)
 
@@ -126,25 +150,27 @@ class R2StarFit(Stage):
         check_place("gradient echoes", gre.grid, mask)
         inside = mask.voxels > 0
         noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels) if self.noise_floor else 0.0
-        fading = self._fading(gre, mask, total, runtime) if self.field_gradients else None
-        found = fit_decay(
-            gre.magnitude[:, inside], gre.echo_times_s, noise, self.iterations, progress=runtime.progress, fading=fading
-        )
+        signal = gre.magnitude[:, inside]
+        fading = self._fading(gre, mask, total)
+        if self.field_gradients == "auto" and fading is not None:
+            fading = fading if shows_fading(signal, gre.echo_times_s, noise, fading) else None
+        if fading is not None and (much := float((fading[-1] < 0.7).float().mean())) > MUCH:
+            runtime.note(
+                f"Field gradients take more than 30 % of the last echo's signal in {100 * much:.0f} % of the brain; "
+                "R2* allows for it."
+            )
+        found = fit_decay(signal, gre.echo_times_s, noise, self.iterations, progress=runtime.progress, fading=fading)
         rate, std = torch.zeros_like(gre.magnitude[0]), torch.zeros_like(gre.magnitude[0])
         rate[inside], std[inside] = found.rate_hz, found.std_hz
         return R2StarMap(gre.grid, rate, gre.field_strength_t, std)
 
-    def _fading(self, gre: GreData, mask: Mask, total: TotalField | None, runtime: Runtime) -> torch.Tensor:
+    def _fading(self, gre: GreData, mask: Mask, total: TotalField | None) -> torch.Tensor | None:
+        """Of the voxels inside (echo, voxel); None where it is not asked for, or cannot be known and need not be."""
+        if self.field_gradients == "off" or (total is None and self.field_gradients == "auto"):
+            return None
         if total is None:
             raise InputError("field_gradients needs the total field: put a field map before r2starfit, or give one.")
         if not gre.grid.same_place(total.grid):
             raise InputError("The total field is not on the grid of the gradient echoes; resample one of them.")
         field_hz = total.field_ppm / ppm_per_hz(gre.field_strength_t)
-        fading = fading_of(field_hz, mask.voxels, gre.echo_times_s)[:, mask.voxels > 0]
-        much = float((fading[-1] < 0.7).float().mean())
-        if much > MUCH:
-            share = f"{100 * much:.0f} % of the brain"
-            runtime.note(
-                f"Field gradients take more than 30 % of the last echo's signal in {share}; R2* allows for it."
-            )
-        return fading
+        return fading_of(field_hz, mask.voxels, gre.echo_times_s)[:, mask.voxels > 0]
