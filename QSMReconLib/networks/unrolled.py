@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..physics.fourier import Spectrum
+from ..physics.slabs import cut, slabs
 
 HOLD = 2.0
 """How hard the start is held to the mask, against how hard to its differences."""
@@ -107,45 +108,51 @@ def total_variation(
     box = spectrum.padded
     pad = [n for axis in (2, 1, 0) for n in (0, box[axis] - spectrum.shape[axis])]
     measured, squared = functional.pad(field * squared, pad), functional.pad(squared, pad)
-    inside = squared > 0
+    inside, unmeasured = squared > 0, 1 - squared
     relative = [min(spectrum.voxel_size_mm) / v for v in spectrum.voxel_size_mm]
     turns = zip(relative, spectrum.frequencies(field.device), spectrum.voxel_size_mm, strict=True)
     x, y, z = (r * r * (2 - 2 * torch.cos(2 * math.pi * k * v)) for r, k, v in turns)
     prior = (x + y + z + HOLD).float()
-    jumps = [torch.zeros_like(measured) for _ in range(3)]
+    # Of every splitting its scaled dual, the price; of what they want of χ (the adjoint of split - price) the sum.
     prices = [torch.zeros_like(measured) for _ in range(3)]
-    held, price = torch.zeros_like(measured), torch.zeros_like(measured)
-    chi = filled = measured
-    explained = torch.zeros_like(measured)
-    rho = 0.0
+    price, wanted = torch.zeros_like(measured), torch.zeros_like(measured)
+    chi, filled, explained = measured, measured.clone(), torch.zeros_like(measured)
     for index in range(iterations):
-        before, rho = rho, 0.04 * 0.85**index + 0.004
-        if index:
-            # Scaled prices carry 1/ρ.
-            prices, price = [p * (before / rho) for p in prices], price * (before / rho)
-        wanted = HOLD * (held - price)
-        for axis, r in enumerate(relative):
-            flow = jumps[axis] - prices[axis]
-            wanted += r * (flow.roll(1, axis - 3) - flow)
-        k = kernel * torch.fft.rfftn(filled, dim=(-3, -2, -1)) + rho * torch.fft.rfftn(wanted, dim=(-3, -2, -1))
-        k = k / (kernel * kernel + rho * prior)
+        rho = _penalty(index)
+        k = torch.fft.rfftn(filled, dim=(-3, -2, -1)).mul_(kernel)
+        k.add_(torch.fft.rfftn(wanted, dim=(-3, -2, -1)), alpha=rho).mul_(1 / (kernel * kernel + rho * prior))
         chi = torch.fft.irfftn(k, s=box, dim=(-3, -2, -1))
         tick()
         if index + 1 == iterations:
             break
-        last, explained = explained, torch.fft.irfftn(kernel * k, s=box, dim=(-3, -2, -1))
+        last, explained = explained, torch.fft.irfftn(k.mul_(kernel), s=box, dim=(-3, -2, -1))
         ahead = MOMENTUM if index > 1 else 0.0
-        filled = measured + (1 - squared) * (explained + ahead * (explained - last))
-        price += chi
-        held = price * inside
-        price -= held
-        threshold = strength / rho
-        for axis, r in enumerate(relative):
-            jump = r * (chi.roll(-1, axis - 3) - chi) + prices[axis]
-            prices[axis] = torch.maximum(torch.minimum(jump, threshold), -threshold)
-            jumps[axis] = jump - prices[axis]
+        # Scaled prices carry 1/ρ.
+        limit, kept = strength / rho, rho / _penalty(index + 1)
+        for part in slabs(chi, -3):
+            now = cut(explained, -3, part)
+            further = torch.lerp(now, cut(last, -3, part), -ahead).mul_(cut(unmeasured, -3, part))
+            torch.add(cut(measured, -3, part), further, out=cut(filled, -3, part))
+            paid = cut(price, -3, part).add_(cut(chi, -3, part))
+            held = paid * cut(inside, -3, part)
+            paid.sub_(held).mul_(kept)
+            torch.sub(held, paid, out=cut(wanted, -3, part)).mul_(HOLD)
+        for axis, r in zip((-3, -2, -1), relative, strict=True):
+            across = -3 if axis != -3 else -2
+            for part in slabs(chi, across):
+                seen, paid, sought = (cut(volume, across, part) for volume in (chi, prices[axis], wanted))
+                jump = seen.roll(-1, axis).sub_(seen).mul_(r).add_(paid)
+                torch.clamp(jump, -limit, limit, out=paid)
+                jump.sub_(paid, alpha=1 + kept)
+                paid.mul_(kept)
+                sought.add_(jump.roll(1, axis).sub_(jump), alpha=r)
     nx, ny, nz = spectrum.shape
     return chi[..., :nx, :ny, :nz]
+
+
+def _penalty(index: int) -> float:
+    """How hard splits are tied to χ in an iteration."""
+    return 0.04 * 0.85**index + 0.004
 
 
 class Block(nn.Module):

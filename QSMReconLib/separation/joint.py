@@ -14,6 +14,7 @@ from .._lazy import torch
 from ..physics.differences import laplacian_spectrum
 from ..physics.dipole import Dipole
 from ..physics.fourier import Spectrum
+from ..physics.slabs import cut, slabs
 
 FIELD_PENALTY = 0.1
 """Of the split field = D∗χ, relative to the typical weight of the field's data."""
@@ -21,8 +22,6 @@ COPY_PENALTY = 0.2
 """Of the split between smooth and non-negative maps, relative to the typical weight of R2′."""
 JUMP_PPM = 0.004
 """What one iteration takes away from a jump between neighbours."""
-SLICES = 4
-"""That a processor's cache holds together."""
 MUCH = 0.35
 """A χ map that differs by more than this from what field and R2′ say, relative to their χ, is no evidence."""
 
@@ -106,7 +105,7 @@ def joint_separation(
     for iteration in range(iterations):
         if progress:
             progress(iteration / iterations)
-        for part in _slabs(volume, -3):
+        for part in slabs(volume, -3):
             bent, copied = volume[:, part], (copies[:, part] - dual_copy[:, part]).mul_(rho_copy)
             copied.add_(bent, alpha=rho_edge)
             torch.sub(copied[0], copied[1], out=bent[0])
@@ -121,7 +120,7 @@ def joint_separation(
         model = _volume(in_k.mul_(dipole.kernel), spectrum)
         del in_k
         moved, length = 0.0, 0.0
-        for part in _slabs(volume, -3):
+        for part in slabs(volume, -3):
             # Of the field: what the model should follow next, and its dual.
             wanted = dual_field[part].add_(model[part])
             torch.addcmul(measured[part], followed[part], wanted, out=model[part])
@@ -202,23 +201,14 @@ def _bend(maps: torch.Tensor, tension: list[torch.Tensor], limit: torch.Tensor, 
     total = torch.zeros_like(maps)
     for (axis, scale), dual in zip(_steps(spectrum), tension, strict=True):
         across = -3 if axis != -3 else -2
-        for part in _slabs(maps, across):
-            seen, least, held, made = (
-                volume.narrow(across, part.start, part.stop - part.start) for volume in (maps, limit, dual, total)
-            )
+        for part in slabs(maps, across):
+            seen, least, held, made = (cut(volume, across, part) for volume in (maps, limit, dual, total))
             allowed = torch.minimum(least, least.roll(-1, axis))
             jump = (seen.roll(-1, axis) - seen).mul_(scale).add_(held)
             torch.clamp(jump, -allowed, allowed, out=held)
             jump.sub_(held, alpha=2).mul_(scale)
             made.add_(jump.roll(1, axis)).sub_(jump)
     return total
-
-
-def _slabs(volume: torch.Tensor, axis: int) -> list[slice]:
-    """The whole of an axis, a few slices at a time, but on a GPU all at once."""
-    n = volume.shape[axis]
-    step = SLICES if volume.device.type == "cpu" else n
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 def _steps(spectrum: Spectrum) -> list[tuple[int, float]]:
