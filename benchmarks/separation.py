@@ -10,6 +10,7 @@ true R2′ 1 Hz. Studies:
     noise    R2′ with 0.5 to 3 Hz of noise
     dr       R2′ that a relaxivity off by up to 20 %, or another one for each source, has made
     masks    the joint optimisation with the masks of veins and fluid
+    guess    R2′ itself, as each rule and the network guess it from R2*, against the true one: NRMSE, XSIM, bias in Hz
     raw      everything from the scan itself, with its spin echoes and without, inside the true mask; not with --quick
 
 --quick takes a block of 96³ voxels around the deep nuclei, with a field of its own, instead of the whole head: a tenth
@@ -64,7 +65,7 @@ from QSMReconLib.separation.r2primefromr2star import METHODS, R2PrimeFromR2Star
 from QSMReconLib.separation.r2starqsm import R2StarQsm
 from QSMReconLib.stage import Stage
 
-STUDIES = ("chi", "r2star", "noise", "dr", "masks", "raw")
+STUDIES = ("chi", "r2star", "noise", "dr", "masks", "guess", "raw")
 COLUMNS = ("nrmse", "xsim", "correlation", "dgm", "slope", "bias_ppb", "limit_ppb", "leak_ppb", "leak_vein_ppb")
 FIELD_NOISE_PPM = 0.002
 DECAY_NOISE_HZ = 1.0
@@ -218,6 +219,26 @@ def rows(study: str, head: Head) -> Iterator[Row]:
         yield "the same, veins", lambda: separate(ChiSeparation(), given, doubled, veins, chi("qsmnet-phys"))
 
 
+def guesses(head: Head) -> dict[str, dict[str, float]]:
+    """What each guess of R2′ errs: NRMSE in %, XSIM, and the mean error of every tissue in Hz; printed as well."""
+    given = head.measured()
+    chi = make(INVERSIONS["qsmnet-phys"], given)
+    true = DR * (head.para_ppm + head.dia_ppm)
+    regions = {label.name.lower(): (head.labels == label) & (head.mask > 0) for label in Label}
+    regions = {name: region for name, region in regions.items() if bool(region.any())}
+    print("".join(f"{name[:10]:>12s}" for name in ("guess", "nrmse", "xsim", *regions)))
+    table = {}
+    for method in METHODS:
+        found = make(R2PrimeFromR2Star(method=method), given, chi)
+        assert isinstance(found, R2PrimeMap)
+        error = found.r2prime_hz - true
+        scores = {"nrmse": nrmse(found.r2prime_hz, true, head.mask), "xsim": xsim(found.r2prime_hz, true, head.mask)}
+        scores |= {name: float(error[region].mean()) for name, region in regions.items()}
+        table[f"guess: {method}"] = scores
+        print(f"{method[:11]:>12s}" + "".join(f"{value:12.3f}" for value in scores.values()), flush=True)
+    return table
+
+
 def from_scan(data: Path, subject: str, head: Head) -> Iterator[Row]:
     """The separations of what the pipeline `qsmnet` finds before its last stage, with masks of veins and fluid."""
     scan = load_scan(find_scans(data, [subject])[0])
@@ -248,6 +269,10 @@ def main() -> None:
     head = Head.load(args.data, args.subject, args.quick)
     table: dict[str, dict[str, dict[str, float]]] = {}
     for study in args.study:
+        if study == "guess":
+            with torch.inference_mode():
+                table |= guesses(head)
+            continue
         print(
             f"\n{study:26s}{'map':5s}"
             + "".join(f"{name.replace('_ppb', ''):>12s}" for name in COLUMNS)
