@@ -174,9 +174,9 @@ def draw(
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    drawn, panels = pyplot.subplots(2, len(curves), figsize=(2.6 * len(curves) + 1, 5), squeeze=False, sharey="row")
+    drawn, panels = pyplot.subplots(2, len(curves), figsize=(1.5 * len(curves) + 0.8, 4.2), squeeze=False, sharey="row")
     for column, (name, cases) in enumerate(curves.items()):
         default = getattr(find_stage(name)(), methods[name].swept)
         for row, label in enumerate(("NRMSE, %", "XSIM")):
@@ -185,13 +185,14 @@ def draw(
                 panel.plot([p[0] for p in points], [p[1 + row] for p in points], "o-", ms=3, lw=1, label=case)
             panel.axvline(default, color="0.6", ls=":", lw=1)
             panel.set_xscale("log")
+            panel.xaxis.set_minor_formatter(ticker.NullFormatter())
             panel.grid(alpha=0.3)
             if column == 0:
                 panel.set_ylabel(label)
         panels[0][column].set_title(name, fontsize=10)
-        panels[1][column].set_xlabel(methods[name].swept)
-    panels[0][0].legend(fontsize=7)
-    drawn.tight_layout()
+        panels[1][column].set_xlabel(methods[name].swept, fontsize=9)
+    drawn.legend(*panels[0][0].get_legend_handles_labels(), loc="upper center", ncols=9, frameon=False)
+    drawn.tight_layout(rect=(0, 0, 1, 0.94))
     drawn.savefig(figure, dpi=110)
     pyplot.close(drawn)
 
