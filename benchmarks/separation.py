@@ -42,6 +42,7 @@ from QSMReconLib.data import (
     Grid,
     LocalField,
     Mask,
+    R2Map,
     R2PrimeMap,
     R2StarMap,
     SeparatedChi,
@@ -242,17 +243,20 @@ def guesses(head: Head) -> dict[str, dict[str, float]]:
 def from_scan(data: Path, subject: str, head: Head) -> Iterator[Row]:
     """The separations of what the pipeline `qsmnet` finds before its last stage, with masks of veins and fluid."""
     scan = load_scan(find_scans(data, [subject])[0])
-    measured = scan.artifacts | {Mask: Mask(scan.grid, head.mask)}
+    known = scan.artifacts | {Mask: Mask(scan.grid, head.mask)}
     pipeline = load_pipeline("qsmnet")
-    for label, left_out in (("spin echoes", None), ("R2* alone", SpinEchoData)):
-        if left_out is None and SpinEchoData not in measured:
+    pipeline = replace(pipeline, steps=pipeline.steps[:-1])
+    for label in ("spin echoes", "R2* alone"):
+        if label == "R2* alone":
+            # What does not come from spin echoes is there by now, and is not made again.
+            known = {kind: made for kind, made in known.items() if kind not in (SpinEchoData, R2Map, R2PrimeMap)}
+        elif SpinEchoData not in known:
             continue
         with torch.inference_mode():
-            found = pipeline.run({kind: made for kind, made in measured.items() if kind is not left_out}, Runtime())
-        given = {kind: made for kind, made in found.artifacts.items() if kind is not SeparatedChi}
-        fluid, veins = make(FindCsf(), given), make(FindVessels(), given)
-        yield from each(label, given, fluid, veins)
-        yield f"R2*-QSM, {label}", lambda g=given: separate(R2StarQsm(), g)
+            known = pipeline.run(known, Runtime()).artifacts
+        fluid, veins = make(FindCsf(), known), make(FindVessels(), known)
+        yield from each(label, known, fluid, veins)
+    yield "R2*-QSM", lambda g=known: separate(R2StarQsm(), g)
 
 
 def main() -> None:

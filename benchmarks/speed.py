@@ -37,6 +37,7 @@ from QSMReconLib.data import (
 from QSMReconLib.physics.constants import radians_per_ppm
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
+from QSMReconLib.separation.relaxivity import DR_HZ_PER_PPM
 from QSMReconLib.stage import find_stage
 
 ECHO_TIMES_S = (0.005, 0.012, 0.019, 0.026)
@@ -118,7 +119,7 @@ def make_scan(shape: tuple[int, int, int]) -> dict[str, torch.Tensor]:
         "total": total,
         "noise": 0.001 * brain,
         "local": local,
-        "r2prime": 137 * (chi.abs() + 0.02 * brain),
+        "r2prime": DR_HZ_PER_PPM * (chi.abs() + 0.02 * brain),
         "mask": brain,
     }
 

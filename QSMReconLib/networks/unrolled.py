@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from ..physics.fourier import Spectrum
-from ..physics.slabs import cut, slabs
+from ..physics.slabs import slabs, slabs_along
 
 HOLD = 2.0
 """How hard the start is held to the mask, against how hard to its differences."""
@@ -129,18 +129,15 @@ def total_variation(
         ahead = MOMENTUM if index > 1 else 0.0
         # Scaled prices carry 1/ρ.
         limit, kept = strength / rho, rho / _penalty(index + 1)
-        for part in slabs(chi, -3):
-            now = cut(explained, -3, part)
-            further = torch.lerp(now, cut(last, -3, part), -ahead).mul_(cut(unmeasured, -3, part))
-            torch.add(cut(measured, -3, part), further, out=cut(filled, -3, part))
-            paid = cut(price, -3, part).add_(cut(chi, -3, part))
-            held = paid * cut(inside, -3, part)
+        for now, before, free, data, target in slabs(-3, explained, last, unmeasured, measured, filled):
+            torch.add(data, torch.lerp(now, before, -ahead).mul_(free), out=target)
+        for found, within, paid, sought in slabs(-3, chi, inside, price, wanted):
+            paid.add_(found)
+            held = paid * within
             paid.sub_(held).mul_(kept)
-            torch.sub(held, paid, out=cut(wanted, -3, part)).mul_(HOLD)
+            torch.sub(held, paid, out=sought).mul_(HOLD)
         for axis, r in zip((-3, -2, -1), relative, strict=True):
-            across = -3 if axis != -3 else -2
-            for part in slabs(chi, across):
-                seen, paid, sought = (cut(volume, across, part) for volume in (chi, prices[axis], wanted))
+            for seen, paid, sought in slabs_along(axis, chi, prices[axis], wanted):
                 jump = seen.roll(-1, axis).sub_(seen).mul_(r).add_(paid)
                 torch.clamp(jump, -limit, limit, out=paid)
                 jump.sub_(paid, alpha=1 + kept)

@@ -6,19 +6,29 @@ is asked for and given back each time. Slabs that a processor's cache holds spar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .._lazy import torch
 
-SLICES = 4
-"""That a processor's cache holds together."""
+SLAB_BYTES = 2**20
+"""Of one volume in one slab."""
 
 
-def slabs(volume: torch.Tensor, axis: int) -> list[slice]:
-    """The whole of an axis, a few slices at a time, but on a GPU all at once."""
+def thickness(volume: torch.Tensor, axis: int) -> int:
+    """Of slabs across an axis, in slices; on a GPU the whole volume is one."""
     n = volume.shape[axis]
-    step = SLICES if volume.device.type == "cpu" else n
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    if volume.device.type != "cpu":
+        return n
+    return max(1, SLAB_BYTES * n // (volume.element_size() * volume.numel()))
 
 
-def cut(volume: torch.Tensor, axis: int, part: slice) -> torch.Tensor:
-    """A slab of a volume, as a view."""
-    return volume.narrow(axis, part.start, part.stop - part.start)
+def slabs(axis: int, *volumes: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Each slab across an axis (counted from the end) of all volumes, as views; the first volume says how thick."""
+    n, step = volumes[0].shape[axis], thickness(volumes[0], axis)
+    for start in range(0, n, step):
+        yield tuple(volume.narrow(axis, start, min(step, n - start)) for volume in volumes)
+
+
+def slabs_along(axis: int, *volumes: torch.Tensor) -> Iterator[tuple[torch.Tensor, ...]]:
+    """The same, of slabs that hold the whole of an axis (-3 to -1): what couples neighbours on it finds both."""
+    return slabs(-3 if axis != -3 else -2, *volumes)

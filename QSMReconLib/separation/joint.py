@@ -14,7 +14,7 @@ from .._lazy import torch
 from ..physics.differences import laplacian_spectrum
 from ..physics.dipole import Dipole
 from ..physics.fourier import Spectrum
-from ..physics.slabs import cut, slabs
+from ..physics.slabs import slabs, slabs_along
 
 FIELD_PENALTY = 0.1
 """Of the split field = D∗χ, relative to the typical weight of the field's data."""
@@ -105,11 +105,10 @@ def joint_separation(
     for iteration in range(iterations):
         if progress:
             progress(iteration / iterations)
-        for part in slabs(volume, -3):
-            bent, copied = volume[:, part], (copies[:, part] - dual_copy[:, part]).mul_(rho_copy)
-            copied.add_(bent, alpha=rho_edge)
-            torch.sub(copied[0], copied[1], out=bent[0])
-            torch.add(copied[0], copied[1], out=bent[1])
+        for bent, copied, dual in slabs(-3, volume, copies, dual_copy):
+            right = (copied - dual).mul_(rho_copy).add_(bent, alpha=rho_edge)
+            torch.sub(right[0], right[1], out=bent[0])
+            torch.add(right[0], right[1], out=bent[1])
         pulled = torch.fft.rfftn(model.sub_(dual_field)).mul_(dipole.kernel)
         in_k = torch.fft.rfftn(volume[0]).add_(pulled, alpha=2 * rho_field).mul_(gain[0])
         del pulled
@@ -120,23 +119,22 @@ def joint_separation(
         model = _volume(in_k.mul_(dipole.kernel), spectrum)
         del in_k
         moved, length = 0.0, 0.0
-        for part in slabs(volume, -3):
-            # Of the field: what the model should follow next, and its dual.
-            wanted = dual_field[part].add_(model[part])
-            torch.addcmul(measured[part], followed[part], wanted, out=model[part])
-            wanted.sub_(model[part])
-            # Of the maps: the same, their copies the nearest that are allowed.
-            maps = _sources(volume[:, part])
-            volume[:, part] = maps
-            wanted = dual_copy[:, part].add_(maps)
-            near = nearest_sources(
-                wanted, total[part], weight_sum[part], given[part], weight_chi[part], pull[part], rho_copy
-            )
+        for data, share, fitted, dual in slabs(-3, measured, followed, model, dual_field):
+            wanted = dual.add_(fitted)
+            torch.addcmul(data, share, wanted, out=fitted)
+            wanted.sub_(fitted)
+        evidence = total, weight_sum, given, weight_chi, pull
+        for maps, copied, dual, inner, s, w_s, chi, w_chi, held in slabs(
+            -3, volume, copies, dual_copy, within, *evidence
+        ):
+            maps.copy_(_sources(maps))
+            wanted = dual.add_(maps)
+            near = nearest_sources(wanted, s, w_s, chi, w_chi, held, rho_copy)
             if outside_ppm == 0:
-                near.mul_(within[part])
-            moved += float(torch.dist(near, copies[:, part])) ** 2
+                near.mul_(inner)
+            moved += float(torch.dist(near, copied)) ** 2
             length += float(near.norm()) ** 2
-            copies[:, part] = near
+            copied.copy_(near)
             wanted.sub_(near)
         volume = _bend(volume, tension, limit, spectrum)
         if chi_ppm is not None and iteration + 1 == iterations // 3:
@@ -200,9 +198,7 @@ def _bend(maps: torch.Tensor, tension: list[torch.Tensor], limit: torch.Tensor, 
     tension, which the next maps are to follow, is returned. An edge weighs what the weaker of its voxels says."""
     total = torch.zeros_like(maps)
     for (axis, scale), dual in zip(_steps(spectrum), tension, strict=True):
-        across = -3 if axis != -3 else -2
-        for part in slabs(maps, across):
-            seen, least, held, made = (cut(volume, across, part) for volume in (maps, limit, dual, total))
+        for seen, least, held, made in slabs_along(axis, maps, limit, dual, total):
             allowed = torch.minimum(least, least.roll(-1, axis))
             jump = (seen.roll(-1, axis) - seen).mul_(scale).add_(held)
             torch.clamp(jump, -allowed, allowed, out=held)

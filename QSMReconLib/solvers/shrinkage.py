@@ -1,8 +1,7 @@
 """The total variation's half of an ADMM iteration, computed slab by slab.
 
 The split z = ∇x with the scaled dual u needs, from one iteration to the next, u alone: with v = ∇x + u, u becomes v
-clamped to ±threshold, and the other half wants div(z - u) = div(v - 2u). Slabs small enough for the processor's cache
-cut the traffic to memory, which is what such an iteration waits for.
+clamped to ±threshold, and the other half wants div(z - u) = div(v - 2u).
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ from dataclasses import dataclass
 from .._lazy import torch
 from ..physics.differences import laplacian_spectrum
 from ..physics.fourier import Spectrum
-
-SLAB_BYTES = 2**20
-"""Of one component in one slab."""
+from ..physics.slabs import thickness
 
 
 @dataclass(frozen=True)
@@ -47,13 +44,12 @@ class TotalVariation:
 
     def step(self, volume: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Update the dual for `volume` (X, Y, Z) and return div(z - u) in `out`."""
-        planes = volume.shape[0]
-        thickness = planes if volume.is_cuda else max(1, SLAB_BYTES // (4 * volume[0].numel()))
+        planes, thick = volume.shape[0], thickness(volume, 0)
         (hx, hy, hz), carried = self.voxel_size_mm, None
-        for first in range(0, planes, thickness):
-            slab = volume[first : first + thickness]
-            after = volume[first + thickness if first + thickness < planes else 0][None]
-            dual = self.dual[:, first : first + thickness]
+        for first in range(0, planes, thick):
+            slab = volume[first : first + thick]
+            after = volume[first + thick if first + thick < planes else 0][None]
+            dual = self.dual[:, first : first + thick]
             vx = torch.cat((slab[1:], after)).sub_(slab).div_(hx).add_(dual[0])
             vy = slab.roll(-1, 1).sub_(slab).div_(hy).add_(dual[1])
             vz = slab.roll(-1, 2).sub_(slab).div_(hz).add_(dual[2])
@@ -61,10 +57,10 @@ class TotalVariation:
                 if self.weight is None:
                     torch.clamp(v, -self.threshold, self.threshold, out=u)
                 else:
-                    limit = self.weight[axis, first : first + thickness] * self.threshold
+                    limit = self.weight[axis, first : first + thick] * self.threshold
                     torch.clamp(v, -limit, limit, out=u)
                 v.sub_(u, alpha=2.0)
-            target = out[first : first + thickness]
+            target = out[first : first + thick]
             torch.sub(vz, vz.roll(1, 2), out=target).mul_(hy / hz)
             target.add_(vy).sub_(vy.roll(1, 1)).mul_(hx / hy)
             target.add_(vx)

@@ -101,14 +101,14 @@ def test_a_linear_field_fades_as_the_sum_over_the_voxel_does() -> None:
         assert torch.allclose(fading[echo][mask > 0], torch.tensor(expected), rtol=1e-3)
 
 
-def thick_slices(fades: bool) -> tuple[GreData, Mask, TotalField]:
+def thick_slices(fades: bool, noise: float = 5.0) -> tuple[GreData, Mask, TotalField]:
     """A decay of 20 Hz in a linear field of 14 Hz a slice, which takes signal or, after a correction, does not."""
     grid = Grid.centred((8, 8, 8), (1.0, 1.0, 3.0))
     times = (0.005, 0.012, 0.019, 0.026, 0.033)
     slope = torch.arange(8.0)[None, None, :].expand(grid.shape) * 14.0
     sinc = torch.sinc(14.0 * torch.tensor(times)).abs() if fades else torch.ones(5)
     signal = (1000 * torch.exp(-20 * torch.tensor(times)) * sinc)[:, None, None, None].expand(5, *grid.shape)
-    rough = 5 * torch.randn(2, 5, *grid.shape, generator=torch.Generator().manual_seed(1))
+    rough = noise * torch.randn(2, 5, *grid.shape, generator=torch.Generator().manual_seed(1))
     seen = torch.complex(signal + rough[0], rough[1])
     gre = GreData(grid, seen.abs(), seen.angle(), times, 3.0)
     mask = Mask(grid, torch.ones(grid.shape, dtype=torch.bool))
@@ -124,6 +124,14 @@ def test_field_gradients_are_taken_off_r2star() -> None:
         assert "field gradients" in runtime.notes[0].lower()
     assert float(R2StarFit(field_gradients="off").apply(gre, mask, Runtime(), total).r2star_hz.mean()) > 23
     assert float(R2StarFit().apply(gre, mask, Runtime()).r2star_hz.mean()) > 23
+
+
+def test_without_noise_they_are_taken_off_every_voxel() -> None:
+    gre, mask, total = thick_slices(fades=True, noise=0.0)
+    found = R2StarFit(field_gradients="on", noise_floor=False).apply(gre, mask, Runtime(), total)
+    assert torch.allclose(found.r2star_hz, torch.tensor(20.0), atol=0.05)
+    without = R2StarFit(field_gradients="off", noise_floor=False).apply(gre, mask, Runtime(), total)
+    assert float(without.r2star_hz.min()) > 23
 
 
 def test_echoes_that_do_not_fade_are_left_as_they_are() -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from QSMReconLib.physics import slabs
 from QSMReconLib.physics.differences import divergence, gradient
-from QSMReconLib.solvers import shrinkage
 from QSMReconLib.solvers.shrinkage import TotalVariation
 
 VOXEL = (1.0, 0.8, 2.0)
@@ -10,7 +10,7 @@ VOXEL = (1.0, 0.8, 2.0)
 
 @pytest.mark.parametrize("planes_per_slab", [1, 2, 3, 7, 100])
 def test_is_the_textbook_iteration(planes_per_slab: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shrinkage, "SLAB_BYTES", planes_per_slab * 4 * 6 * 5)
+    monkeypatch.setattr(slabs, "SLAB_BYTES", planes_per_slab * 4 * 6 * 5)
     volumes = torch.randn(3, 7, 6, 5, generator=torch.Generator().manual_seed(0))
     variation = TotalVariation.starting(volumes[0].shape, VOXEL, 0.4)
     dual = torch.zeros(3, 7, 6, 5)
