@@ -15,7 +15,8 @@ else:
 
     class _LazyTorch:
         def __getattr__(self, name: str) -> Any:
-            return getattr(importlib.import_module("torch"), name)
+            found = self.__dict__[name] = getattr(importlib.import_module("torch"), name)
+            return found
 
     torch = _LazyTorch()
 

@@ -41,7 +41,8 @@ from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import find_stage, stages
 from QSMReconLib.training.anatomy import Anatomy
-from QSMReconLib.training.simulator import Simulator, SimulatorConfig
+from QSMReconLib.training.simulator import Simulator
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 Size = tuple[float, float, float]
 Method = Callable[[LocalField], torch.Tensor]

@@ -19,7 +19,8 @@ from QSMReconLib.networks.unrolled import Unrolled
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.shapes import Dice
-from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig
+from QSMReconLib.training.simulator import Sample, Simulator
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 from QSMReconLib.training.tasks import Inversion
 
 PUBLISHED = {

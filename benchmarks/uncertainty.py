@@ -27,7 +27,8 @@ from QSMReconLib.networks.uncertainty import FEATURES, evidence, standard_error
 from QSMReconLib.physics.dipole import Dipole
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.training.anatomy import Anatomy
-from QSMReconLib.training.simulator import Simulator, SimulatorConfig
+from QSMReconLib.training.simulator import Simulator
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 SEED = 800_001
 FIT, TEST = 0, 100_000

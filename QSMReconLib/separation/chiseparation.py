@@ -61,7 +61,7 @@ class ChiSeparation(Stage):
     r2prime_noise_hz: float | None = option(
         None, "Standard deviation of R2′; auto: from its scatter", unit="Hz", ge=0.01, le=100
     )
-    iterations: int = option(40, "Iterations at most", ge=3, le=1000)
+    iterations: int = option(20, "Iterations at most", ge=3, le=1000)
     tolerance: float = option(0.001, "Change of the maps in an iteration that is small enough to end", ge=0, le=0.1)
 
     def apply(

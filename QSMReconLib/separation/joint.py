@@ -18,10 +18,12 @@ from ..physics.slabs import slabs, slabs_along
 
 FIELD_PENALTY = 0.1
 """Of the split field = D∗χ, relative to the typical weight of the field's data."""
-COPY_PENALTY = 0.2
+COPY_PENALTY = 0.3
 """Of the split between smooth and non-negative maps, relative to the typical weight of R2′."""
 JUMP_PPM = 0.004
 """What one iteration takes away from a jump between neighbours."""
+START_MU = 0.01
+"""μ of the closed form D/(D² + μ) from which the difference of both maps sets out."""
 MUCH = 0.35
 """A χ map that differs by more than this from what field and R2′ say, relative to their χ, is no evidence."""
 
@@ -50,7 +52,7 @@ def joint_separation(
     zero_ppm: float = 0.003,
     chi_ppm: torch.Tensor | None = None,
     chi_doubt: float = 2.0,
-    iterations: int = 40,
+    iterations: int = 20,
     tolerance: float = 1e-3,
     progress: Callable[[float], None] | None = None,
 ) -> Joint:
@@ -68,7 +70,7 @@ def joint_separation(
     Sources outside the mask stand for what background removal left: there, both maps are held to 0 ± `outside_ppm`,
     where 0 forbids them; inside `zero`, the fluid, to 0 ± `zero_ppm`. Voxels with σ = 0 have no data.
 
-    `chi_ppm`, another method's χ, is compared a third of the way with what has been found by then, robustly and but for
+    `chi_ppm`, another method's χ, is compared half way with what has been found by then, robustly and but for
     an offset; from there on it is data with `chi_doubt` times the difference as its error, unless it differs too much.
     Its zero is that of the fluid, or whatever agrees best.
     """
@@ -97,8 +99,11 @@ def joint_separation(
     weight_chi = torch.zeros_like(within)
     difference: float | None = None
     error: float | None = None
-    copies = torch.stack((total, total)).clamp_(min=0).div_(2)
-    model, dual_field, dual_copy = torch.zeros_like(within), torch.zeros_like(within), torch.zeros_like(copies)
+    in_k = torch.fft.rfftn(measured).mul_(dipole.kernel / (dipole.kernel**2 + START_MU))
+    copies = _sources(torch.stack((_volume(in_k.clone(), spectrum), total))).clamp_(min=0)
+    # Where there is no data the field sets out as that of the closed form, else near what was measured.
+    model = _volume(in_k.mul_(dipole.kernel), spectrum).mul_(followed).add_(measured)
+    dual_field, dual_copy = torch.zeros_like(within), torch.zeros_like(copies)
     tension = [torch.zeros_like(copies) for _ in range(3)]
     limit = (JUMP_PPM * within).expand_as(copies)
     volume = _bend(copies, tension, limit, spectrum)
@@ -137,7 +142,7 @@ def joint_separation(
             copied.copy_(near)
             wanted.sub_(near)
         volume = _bend(volume, tension, limit, spectrum)
-        if chi_ppm is not None and iteration + 1 == iterations // 3:
+        if chi_ppm is not None and iteration + 1 == iterations // 2:
             difference, size = _disagreement(copies[0] - copies[1], given, inside)
             if difference < MUCH * size:
                 error = max(chi_doubt * difference, 1e-6)
@@ -166,14 +171,18 @@ def nearest_sources(
     They minimise weight·(p + d - total)² + weight_chi·(p - d - chi)² + pull·(p² + d²) + rho·‖(p, d) - wanted‖².
     """
     own = pull + rho
-    summed = (2 * weight * total + rho * (wanted[0] + wanted[1])) / (2 * weight + own)
-    apart = (2 * weight_chi * chi + rho * (wanted[0] - wanted[1])) / (2 * weight_chi + own)
-    both = _sources(torch.stack((apart, summed)))
-    evidence = weight * total + rho * wanted + torch.stack((weight_chi * chi, -weight_chi * chi))
-    alone = (evidence / (weight + weight_chi + own)).clamp(min=0)
-    none = torch.zeros_like(alone)
+    by_sum, by_chi = weight * total, weight_chi * chi
+    summed = (wanted[0] + wanted[1]).mul_(rho).add_(by_sum, alpha=2).div_(torch.add(own, weight, alpha=2).mul_(2))
+    apart = (wanted[0] - wanted[1]).mul_(rho).add_(by_chi, alpha=2).div_(torch.add(own, weight_chi, alpha=2).mul_(2))
+    para, dia = summed + apart, summed.sub_(apart)
     # Where the other would be negative it is zero, and each is what it is alone.
-    return torch.where(both.flip(0) < 0, alone, torch.where(both < 0, none, both))
+    held = own.add_(weight).add_(weight_chi)
+    para_alone = (by_sum + by_chi).add_(wanted[0], alpha=rho).div_(held).clamp_(min=0)
+    dia_alone = by_sum.sub_(by_chi).add_(wanted[1], alpha=rho).div_(held).clamp_(min=0)
+    best = torch.empty_like(wanted)
+    torch.where(dia < 0, para_alone, para.clamp(min=0), out=best[0])
+    torch.where(para < 0, dia_alone, dia.clamp_(min=0), out=best[1])
+    return best
 
 
 def _disagreement(chi: torch.Tensor, other: torch.Tensor, inside: torch.Tensor) -> tuple[float, float]:
@@ -188,9 +197,10 @@ def edge_weight(maps: torch.Tensor, edge_ppm: float, spectrum: Spectrum) -> torc
     """1/(1 + (|∇|/edge_ppm)²) of maps (..., X, Y, Z), |∇| from the larger difference along each axis, per mean size."""
     squared = torch.zeros_like(maps)
     for axis, scale in _steps(spectrum):
-        jump = ((maps.roll(-1, axis) - maps) * scale).square()
-        squared += torch.maximum(jump, jump.roll(1, axis))
-    return 1 / (1 + squared / edge_ppm**2)
+        for seen, made in slabs_along(axis, maps, squared):
+            jump = (seen.roll(-1, axis) - seen).mul_(scale).square_()
+            made.add_(torch.maximum(jump, jump.roll(1, axis)))
+    return squared.div_(edge_ppm**2).add_(1).reciprocal_()
 
 
 def _bend(maps: torch.Tensor, tension: list[torch.Tensor], limit: torch.Tensor, spectrum: Spectrum) -> torch.Tensor:

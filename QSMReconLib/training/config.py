@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .simulator import SimulatorConfig
+from .simulatorconfig import SimulatorConfig
 
 
 @dataclass(frozen=True)

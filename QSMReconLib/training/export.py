@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..networks.card import FOLDER, Card, save_network
 from ..networks.registry import build
 from .config import TrainingConfig
-from .simulator import SimulatorConfig
+from .simulatorconfig import SimulatorConfig
 from .start import weights_of
 
 CONFIGS = Path(__file__).parent / "configs"

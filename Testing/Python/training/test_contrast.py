@@ -4,7 +4,8 @@ import torch
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.contrast import change_contrast, draw_solids
 from QSMReconLib.training.shapes import Dice, draw_blob
-from QSMReconLib.training.simulator import Simulator, SimulatorConfig
+from QSMReconLib.training.simulator import Simulator
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -9,7 +9,7 @@ from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.export import CONFIGS, card_of, export, named_config
 from QSMReconLib.training.loop import Trainer
-from QSMReconLib.training.simulator import SimulatorConfig
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 CONFIG = TrainingConfig(
     name="tried",

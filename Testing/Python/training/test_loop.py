@@ -17,7 +17,7 @@ from QSMReconLib.errors import InputError
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.loop import Trainer, train
-from QSMReconLib.training.simulator import SimulatorConfig
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 TINY = TrainingConfig(
     architecture={"steps": 2, "channels": [8, 8, 8], "start_steps": 1},

@@ -5,7 +5,8 @@ import torch
 
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.shapes import Dice
-from QSMReconLib.training.simulator import Sample, Simulator, SimulatorConfig, stacked
+from QSMReconLib.training.simulator import Sample, Simulator, stacked
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 
 PLAIN = SimulatorConfig(
     sizes=(32,), thick_slices=0.0, noise_free=1.0, harmonic=0.0, wrapped=0.0, eroded=0.0, known_noise=0.0
@@ -92,7 +93,7 @@ def test_residue_of_background_removal_is_a_field_of_sources_outside_and_stronge
     plain = replace(PLAIN, noise_free=1.0)
     with_residue = replace(plain, residue=1.0, residue_ppb=3.0)
     sizes = []
-    for number in range(4):
+    for number in range(5):
         clean = Simulator(ball_anatomy, plain, seed=9).sample(number)
         spoiled = Simulator(ball_anatomy, with_residue, seed=9).sample(number)
         assert torch.equal(clean.chi_ppm, spoiled.chi_ppm)
@@ -101,10 +102,13 @@ def test_residue_of_background_removal_is_a_field_of_sources_outside_and_stronge
         for _ in range(4):
             # Beyond the box is outside, too.
             inner = torch.nn.functional.avg_pool3d(inner[None, None].float(), 3, 1, 1)[0, 0] > 0.999
+        if not bool(inner.any()):
+            continue
         core = residue[inner].square().mean().sqrt()
         whole = residue[clean.mask > 0].square().mean().sqrt()
         assert core < 0.7 * whole
         sizes.append(float(whole) * 1e3)
+    assert len(sizes) >= 3
     assert all(0.5 < size < 5.0 for size in sizes)
 
 

@@ -11,7 +11,7 @@ from QSMReconLib.networks.card import load_card, load_network
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.loop import Trainer, train
-from QSMReconLib.training.simulator import SimulatorConfig
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 from QSMReconLib.training.start import weights_of
 
 TINY = TrainingConfig(

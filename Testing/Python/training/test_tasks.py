@@ -12,7 +12,7 @@ from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
 from QSMReconLib.training.loop import Trainer, train
 from QSMReconLib.training.shapes import Dice
-from QSMReconLib.training.simulator import SimulatorConfig
+from QSMReconLib.training.simulatorconfig import SimulatorConfig
 from QSMReconLib.training.tasks import Example, predicted
 from QSMReconLib.training.tasks.predicted import relative_loss
 from QSMReconLib.training.tasks.views import mirrored_axes
