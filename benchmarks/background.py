@@ -6,8 +6,8 @@
 The true brain mask is given; the field is that of `classical` (mcpc3ds, romeo, complexfit), computed once a subject.
 Each method then runs in a process of its own. Rows: NRMSE of the local field where it is given (%), the share of the
 brain kept (%), the standard deviation of the smooth harmonic part left (ppb), χ by each inversion (NRMSE %/XSIM, in the
-same mask), seconds and peak memory (MB) of the background removal alone. Total-field inversion in one step (`tfi`) has
-no local field.
+same mask), seconds and peak memory (MB) of the background removal alone. What inverts the total field in one step
+(`tfi`, `lnqsm`) has no local field.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from QSMReconLib.pipeline import Pipeline, load_pipeline
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import Stage, find_stage
 
-METHODS = ("sharp", "vsharp", "resharp", "ismv", "lbv", "pdf", "tfifield", "tfi")
+METHODS = ("sharp", "vsharp", "resharp", "ismv", "lbv", "pdf", "tfifield", "tfi", "lnqsm")
 FIELD = ("mcpc3ds", "romeo", "complexfit")
 INVERSIONS: dict[str, Stage] = {"tv": Tv(), "qsmnet-phys": QsmNet(network="qsmnet-phys")}
 
