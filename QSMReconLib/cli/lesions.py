@@ -13,7 +13,7 @@ from .console import reporting, say, settings, table
 
 if TYPE_CHECKING:
     from ..review.classification import Thresholds
-    from ..review.measures import Measures
+    from ..review.measureoptions import Measures
     from ..review.proposals import Proposals
 
 CHANNELS = {"chi": "χ in ppm", "chi_para": "χ_para in ppm", "chi_dia": "χ_dia in ppm", "r2star": "R2* in Hz"}
@@ -86,7 +86,7 @@ class _ListOptions(argparse.Action):
 
 def _rules() -> tuple[type[Thresholds], type[Measures], type[Proposals]]:
     from ..review.classification import Thresholds
-    from ..review.measures import Measures
+    from ..review.measureoptions import Measures
     from ..review.proposals import Proposals
 
     return Thresholds, Measures, Proposals

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..io.nifti import write_volume
 from .classification import Thresholds
 from .maps import MORE, find_magnitude, find_maps, load_maps
-from .measures import Measures
+from .measureoptions import Measures
 from .proposals import Proposals
 from .readings import add_readings
 from .report import write_report

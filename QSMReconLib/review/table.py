@@ -16,7 +16,8 @@ from .columns import describe
 from .decay import PRIOR_HZ, PRIOR_SD_HZ, SCATTER_HZ, Common, common_r2, from_decay
 from .lesions import Lesions
 from .maps import ReviewMaps
-from .measures import Measured, Measures, measure
+from .measureoptions import Measures
+from .measures import Measured, measure
 from .surroundings import Surroundings, from_maps
 
 if TYPE_CHECKING:
