@@ -32,24 +32,29 @@ def arlo(magnitude: torch.Tensor, spacing_s: float, noise: float = 0.0) -> Decay
     standard deviation of every echo, does to it."""
     third = spacing_s / 3
     integrals, drops, mixed = (torch.zeros_like(magnitude[0]) for _ in range(3))
-    triples = list(zip(magnitude[:-2], magnitude[1:-1], magnitude[2:], strict=True))
-    for one, two, three in triples:
-        integral, drop = third * (one + 4 * two + three), one - three
-        integrals += integral**2
-        drops += drop**2
-        mixed += integral * drop
-    time = integrals + third * mixed
+    pairs = []
+    for one, two, three in zip(magnitude[:-2], magnitude[1:-1], magnitude[2:], strict=True):
+        integral, drop = (one + three).add_(two, alpha=4).mul_(third), one - three
+        integrals.addcmul_(integral, integral)
+        drops.addcmul_(drop, drop)
+        mixed.addcmul_(integral, drop)
+        pairs.append((integral, drop))
+    time = integrals.add_(mixed, alpha=third)
     there = time > 0
-    time = time.clamp(min=1e-30)
-    rate = (mixed + third * drops) / time
+    time.clamp_(min=1e-30)
+    rate = mixed.add_(drops, alpha=third).div_(time)
+    # By how much each echo moves the rate, times `time`.
     slopes = [torch.zeros_like(rate) for _ in magnitude]
-    for index, (one, two, three) in enumerate(triples):
-        integral, drop = third * (one + 4 * two + three), one - three
-        by_integral = drop - rate * (2 * integral + third * drop)
-        by_drop = integral + 2 * third * drop - rate * third * integral
-        for echo, (weight, sign) in enumerate(((1, 1), (4, 0), (1, -1))):
-            slopes[index + echo] += (third * weight * by_integral + sign * by_drop) / time
-    std = noise * torch.stack([slope**2 for slope in slopes]).sum(0).sqrt()
+    for index, (integral, drop) in enumerate(pairs):
+        by_drop = integral.addcmul(rate, integral, value=-third).add_(drop, alpha=2 * third)
+        by_integral = drop.addcmul_(rate, integral.mul_(2).add_(drop, alpha=third), value=-1).mul_(third)
+        slopes[index].add_(by_integral).add_(by_drop)
+        slopes[index + 1].add_(by_integral, alpha=4)
+        slopes[index + 2].add_(by_integral).sub_(by_drop)
+    squared = torch.zeros_like(rate)
+    for slope in slopes:
+        squared.addcmul_(slope, slope)
+    std = squared.sqrt_().mul_(noise).div_(time)
     return Decay(torch.where(there, rate, 0).clamp(0, HIGHEST_HZ), torch.where(there, std, 0).clamp(max=HIGHEST_HZ))
 
 
