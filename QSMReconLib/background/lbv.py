@@ -42,6 +42,7 @@ def lbv(
     # What is solved for is the difference from the first guess, zero at the edge after the guess has been put right
     # there: then only the neighbours of the edge are out of balance.
     guess = torch.where(inner, start, total)
+    del start
     whole = inner.to(total.dtype)
 
     def report(done: int, _: float) -> None:

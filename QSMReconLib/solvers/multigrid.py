@@ -72,12 +72,14 @@ class Multigrid:
         found = residual * step
         if depth + 1 == len(self.levels):
             for _ in range(2 * SHORTEST):
-                found.add_(residual - level.apply(found), alpha=step)
+                found.sub_(level.apply(found).sub_(residual), alpha=step)
             return found
-        rest = residual - level.apply(found)
-        correction = self._cycle(restricted(rest, level.factors) * self.levels[depth + 1].inside, depth + 1)
+        rest = level.apply(found).neg_().add_(residual)
+        coarse = restricted(rest, level.factors).mul_(self.levels[depth + 1].inside)
+        del rest
+        correction = self._cycle(coarse, depth + 1)
         found += prolonged(correction, level.factors, residual.shape).mul_(level.inside)
-        return found.add_(residual - level.apply(found), alpha=step)
+        return found.sub_(level.apply(found).sub_(residual), alpha=step)
 
 
 def laplacian(field: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
