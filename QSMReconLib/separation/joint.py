@@ -18,8 +18,6 @@ from ..physics.slabs import slabs, slabs_along
 
 FIELD_PENALTY = 0.1
 """Of the split field = D∗χ, relative to the typical weight of the field's data."""
-COPY_PENALTY = 0.3
-"""Of the split between smooth and non-negative maps, relative to the typical weight of R2′."""
 JUMP_PPM = 0.004
 """What one iteration takes away from a jump between neighbours."""
 START_MU = 0.01
@@ -52,6 +50,8 @@ def joint_separation(
     zero_ppm: float = 0.003,
     chi_ppm: torch.Tensor | None = None,
     chi_doubt: float = 2.0,
+    compare_at: float = 0.5,
+    copy_penalty: float = 0.3,
     iterations: int = 20,
     tolerance: float = 1e-3,
     progress: Callable[[float], None] | None = None,
@@ -70,14 +70,17 @@ def joint_separation(
     Sources outside the mask stand for what background removal left: there, both maps are held to 0 ± `outside_ppm`,
     where 0 forbids them; inside `zero`, the fluid, to 0 ± `zero_ppm`. Voxels with σ = 0 have no data.
 
-    `chi_ppm`, another method's χ, is compared half way with what has been found by then, robustly and but for
-    an offset; from there on it is data with `chi_doubt` times the difference as its error, unless it differs too much.
-    Its zero is that of the fluid, or whatever agrees best.
+    `chi_ppm`, another method's χ, is compared with what has been found when `compare_at` of the iterations are done,
+    robustly and but for an offset; from there on it is data with `chi_doubt` times the difference as its error, unless
+    it differs too much. Its zero is that of the fluid, or whatever agrees best.
+
+    `copy_penalty` is that of the split between smooth and non-negative maps, relative to the typical weight of R2′: the
+    larger, the sooner the maps are smooth.
     """
     spectrum, inside = dipole.spectrum, mask > 0
     anchor = None if zero is None or not bool((inside & (zero > 0)).any()) else inside & (zero > 0)
     weight_field, weight_sum = _precision(field_noise_ppm, inside), _precision(sum_noise_ppm, inside)
-    rho_field, rho_copy = FIELD_PENALTY * _typical(weight_field), COPY_PENALTY * _typical(weight_sum)
+    rho_field, rho_copy = FIELD_PENALTY * _typical(weight_field), copy_penalty * _typical(weight_sum)
     rho_edge = sparsity / JUMP_PPM
     within, weight_field, weight_sum, field, total = (
         _grown(volume, spectrum)
@@ -142,7 +145,7 @@ def joint_separation(
             copied.copy_(near)
             wanted.sub_(near)
         volume = _bend(volume, tension, limit, spectrum)
-        if chi_ppm is not None and iteration + 1 == iterations // 2:
+        if chi_ppm is not None and iteration + 1 == int(compare_at * iterations):
             difference, size = _disagreement(copies[0] - copies[1], given, inside)
             if difference < MUCH * size:
                 error = max(chi_doubt * difference, 1e-6)

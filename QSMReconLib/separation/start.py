@@ -11,6 +11,9 @@ from .joint import joint_separation
 
 ITERATIONS = 16
 """Fewer than the stage's own: a network goes on from here."""
+COMPARE_AT = 1 / 3
+COPY_PENALTY = 0.2
+"""Less smoothed than the stage's own: thin sulci that are lost here a network does not find again."""
 
 
 def first_separation(
@@ -40,6 +43,8 @@ def first_separation(
         field_noise_ppm=torch.where(mask, field_noise / weight.clamp(min=0.02), 0.0),
         sum_noise_ppm=sum_noise * mask.float(),
         chi_ppm=chi_ppm,
+        compare_at=COMPARE_AT,
+        copy_penalty=COPY_PENALTY,
         iterations=iterations,
         progress=progress,
     )
