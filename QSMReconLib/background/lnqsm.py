@@ -25,7 +25,7 @@ def least_norm(
     weight: torch.Tensor,
     tikhonov: float = 1e-3,
     regularisation: float = 4e-4,
-    outside: float = 30.0,
+    outside: float = 10.0,
     steps: int = 6,
     cg_iterations: int = 40,
     progress: Callable[[float], None] | None = None,
@@ -77,7 +77,9 @@ class LnQsm(Stage):
 
     tikhonov: float = option(1e-3, "Weight of the size of χ in the brain", ge=1e-7, le=1)
     regularisation: float = option(4e-4, "Weight of the total variation of χ; larger is smoother", ge=1e-7, le=0.1)
-    outside: float = option(30.0, "How much more easily sources outside the brain move", ge=1, le=1000)
+    outside: float = option(
+        10.0, "How much more easily sources outside the brain move (30 as published, which needs more steps)", ge=1, le=1000
+    )
     steps: int = option(6, "Times that edges are told from noise anew", ge=1, le=100)
     cg_iterations: int = option(40, "Conjugate gradients within each", ge=1, le=1000)
     local_std_ppm: float = option(
