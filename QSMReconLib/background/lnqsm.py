@@ -78,7 +78,10 @@ class LnQsm(Stage):
     tikhonov: float = option(1e-3, "Weight of the size of χ in the brain", ge=1e-7, le=1)
     regularisation: float = option(4e-4, "Weight of the total variation of χ; larger is smoother", ge=1e-7, le=0.1)
     outside: float = option(
-        10.0, "How much more easily sources outside the brain move (30 as published, which needs more steps)", ge=1, le=1000
+        10.0,
+        "How much more easily sources outside the brain move; 30, as published, needs more steps",
+        ge=1,
+        le=1000,
     )
     steps: int = option(6, "Times that edges are told from noise anew", ge=1, le=100)
     cg_iterations: int = option(40, "Conjugate gradients within each", ge=1, le=1000)
