@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from QSMReconLib.networks.runner import has_fast_half
 from QSMReconLib.networks.unrolled import Unrolled
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
@@ -51,7 +52,7 @@ def speed(simulator: Simulator) -> None:
         made.append(time.process_time() - start)
         example = task.example(samples, Dice(number))
         start = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_half(torch.device("cpu"))):
             maps = network(**example.inputs)
         task.loss(maps, example).backward()
         trained.append(time.process_time() - start)

@@ -19,7 +19,7 @@ from ..solvers.cg import dot
 from ..solvers.shrinkage import TotalVariation
 from ..stage import option
 from .harmonic import smooth_part
-from .measured import Measured
+from .measured import Measured, local_std_option
 from .outside import OutsideSources, corner
 
 COUPLING = 0.1
@@ -144,9 +144,7 @@ class TotalFieldInversion:
 
     iterations: int = option(30, "Iterations of the joint fit", ge=1, le=1000)
     regularisation: float = option(1e-4, "Weight λ of the total variation of χ; larger is smoother", ge=1e-7, le=0.1)
-    local_std_ppm: float = option(
-        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
-    )
+    local_std_ppm: float = local_std_option()
 
     def fit(
         self, total: TotalField, mask: Mask, noise: FieldNoise | None, runtime: Runtime

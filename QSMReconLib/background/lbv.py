@@ -38,11 +38,9 @@ def lbv(
     if not bool(inner.any()):
         raise InputError("Nothing of the mask is left inside its edge: peel fewer layers, or check the mask.")
     total = total_ppm * edge
-    start = smooth_part(total, edge, voxel_size_mm)
     # What is solved for is the difference from the first guess, zero at the edge after the guess has been put right
     # there: then only the neighbours of the edge are out of balance.
-    guess = torch.where(inner, start, total)
-    del start
+    guess = torch.where(inner, smooth_part(total, edge, voxel_size_mm), total)
     whole = inner.to(total.dtype)
 
     def report(done: int, _: float) -> None:

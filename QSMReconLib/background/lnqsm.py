@@ -11,7 +11,7 @@ from ..runtime import Runtime
 from ..solvers.cg import conjugate_gradients
 from ..stage import Stage, option
 from .harmonic import smooth_part
-from .measured import Measured
+from .measured import Measured, local_std_option
 from .outside import OutsideSources, corner
 
 SMOOTHED_PPM = 1e-3
@@ -45,6 +45,7 @@ def least_norm(
     ease = inside + outside**2 * (1 - inside)
     guess = space.first_guess(field, count, cg_iterations, None)
     chi = torch.zeros_like(field) if guess is None else guess
+    seen = space.dipole(count * field)
     for step in range(steps):
         pull = regularisation * pairs / (gradient(chi, sizes).square() + SMOOTHED_PPM**2).sqrt()
 
@@ -58,7 +59,7 @@ def least_norm(
 
         chi = conjugate_gradients(
             curvature,
-            space.dipole(count * field),
+            seen,
             iterations=cg_iterations,
             start=chi,
             precondition=lambda x: ease * x,
@@ -85,13 +86,11 @@ class LnQsm(Stage):
     )
     steps: int = option(6, "Times that edges are told from noise anew", ge=1, le=100)
     cg_iterations: int = option(40, "Conjugate gradients within each", ge=1, le=1000)
-    local_std_ppm: float = option(
-        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
-    )
+    local_std_ppm: float = local_std_option()
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
         field = Measured.of(total, mask, noise, self.local_std_ppm)
-        known, box = field.known, field.box
+        known = field.known
         chi = least_norm(
             field.field_ppm,
             known.mask,
@@ -104,5 +103,4 @@ class LnQsm(Stage):
             self.cg_iterations,
             runtime.progress,
         )
-        field.tell_erosion(known.mask, runtime)
-        return ChiMap(total.grid, box.paste(chi), box.paste(known.mask))
+        return field.chi_map(chi, runtime)

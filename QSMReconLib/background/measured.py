@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .._lazy import torch
-from ..data import FieldNoise, Grid, LocalField, Mask, TotalField
+from ..data import ChiMap, FieldNoise, Grid, LocalField, Mask, TotalField
 from ..physics.box import Box
 from ..runtime import Runtime
+from ..stage import option
 from .harmonic import harmonic_residual
 from .trust import Trust, fill_holes, trust
 
 LOST = "its field cannot be trusted"
 """Why voxels go that no method could use."""
+
+
+def local_std_option() -> Any:
+    """The option of every stage that weighs voxels by their noise, for `Measured.of`."""
+    return option(
+        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
+    )
 
 
 def no_sphere(radius_mm: float) -> str:
@@ -60,3 +69,9 @@ class Measured:
         local = local_ppm * kept
         left = harmonic_residual(local, kept, self.grid.voxel_size_mm, self.known.weight)
         return LocalField(self.whole, self.box.paste(local), self.box.paste(kept), left)
+
+    def chi_map(self, chi_ppm: torch.Tensor, runtime: Runtime) -> ChiMap:
+        """The artifact of χ in the box, where the field is known; says what was lost."""
+        kept = self.known.mask
+        self.tell_erosion(kept, runtime)
+        return ChiMap(self.whole, self.box.paste(chi_ppm * kept), self.box.paste(kept))

@@ -8,7 +8,7 @@ from .._lazy import torch
 from ..data import FieldNoise, Grid, LocalField, Mask, TotalField
 from ..runtime import Runtime
 from ..stage import Stage, option
-from .measured import Measured
+from .measured import Measured, local_std_option
 from .outside import OutsideSources, corner
 
 
@@ -41,9 +41,7 @@ class Pdf(Stage):
     """
 
     iterations: int = option(20, "Conjugate-gradient steps on the full grid", ge=1, le=1000)
-    local_std_ppm: float = option(
-        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
-    )
+    local_std_ppm: float = local_std_option()
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
         field = Measured.of(total, mask, noise, self.local_std_ppm)

@@ -11,7 +11,7 @@ from ..physics.smv import SphericalMean
 from ..runtime import Runtime
 from ..solvers.cg import conjugate_gradients
 from ..stage import Stage, option
-from .measured import Measured, no_sphere
+from .measured import Measured, local_std_option, no_sphere
 
 
 def resharp(
@@ -72,9 +72,7 @@ class Resharp(Stage):
     tikhonov: float = option(1e-4, "Weight of the size of the local field", ge=0, le=1)
     iterations: int = option(30, "Conjugate-gradient steps at most", ge=1, le=1000)
     tolerance: float = option(1e-4, "Stop at this relative residual", ge=0, le=0.1)
-    local_std_ppm: float = option(
-        0.01, "Expected size of the local field: noise well below it makes no difference", unit="ppm", ge=1e-4, le=1.0
-    )
+    local_std_ppm: float = local_std_option()
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> LocalField:
         field = Measured.of(total, mask, noise, self.local_std_ppm)

@@ -20,6 +20,4 @@ class Tfi(TotalFieldInversion, Stage):
 
     def apply(self, total: TotalField, mask: Mask, runtime: Runtime, noise: FieldNoise | None = None) -> ChiMap:
         field, fit = self.fit(total, mask, noise, runtime)
-        kept, box = field.known.mask, field.box
-        field.tell_erosion(kept, runtime)
-        return ChiMap(total.grid, box.paste(fit.chi_ppm * kept), box.paste(kept))
+        return field.chi_map(fit.chi_ppm, runtime)

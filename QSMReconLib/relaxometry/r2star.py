@@ -172,7 +172,7 @@ class R2StarFit(Stage):
         places = _places(mask)
         noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels) if self.noise_floor else 0.0
         signal = _at(gre.magnitude, places)
-        fading = self._fading(gre, mask, total)
+        fading = self._fading(gre, mask, places, total)
         if self.field_gradients == "auto" and fading is not None:
             fading = fading if shows_fading(signal, gre.echo_times_s, noise, fading) else None
         if fading is not None and (much := float((fading[-1] < 0.7).float().mean())) > MUCH:
@@ -183,7 +183,7 @@ class R2StarFit(Stage):
         found = fit_decay(signal, gre.echo_times_s, noise, self.iterations, progress=runtime.progress, fading=fading)
         return _map(gre, places, found)
 
-    def _fading(self, gre: GreData, mask: Mask, total: TotalField | None) -> torch.Tensor | None:
+    def _fading(self, gre: GreData, mask: Mask, places: torch.Tensor, total: TotalField | None) -> torch.Tensor | None:
         """Of the voxels inside (echo, voxel); None where it is not asked for, or cannot be known and need not be."""
         if self.field_gradients == "off" or (total is None and self.field_gradients == "auto"):
             return None
@@ -192,4 +192,4 @@ class R2StarFit(Stage):
         if not gre.grid.same_place(total.grid):
             raise InputError("The total field is not on the grid of the gradient echoes; resample one of them.")
         field_hz = total.field_ppm / ppm_per_hz(gre.field_strength_t)
-        return _at(fading_of(field_hz, mask.voxels, gre.echo_times_s), _places(mask))
+        return _at(fading_of(field_hz, mask.voxels, gre.echo_times_s), places)

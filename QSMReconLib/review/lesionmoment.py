@@ -12,7 +12,8 @@ from .lesions import Lesions, Where
 from .maps import ReviewMaps
 from .measureoptions import Measures
 from .moments import FAR_MM, NEAR_MM, TRUSTED, UNKNOWN, Moment, fit_moment
-from .place import Array, Place, robust_sd
+from .normal import robust_sd
+from .place import Array, Place
 
 
 def map_moment(maps: ReviewMaps, place: Place, how: Measures) -> dict[str, float]:

@@ -16,8 +16,8 @@ from .lesionmoment import believed, centres_of, field_moment, map_moment, truste
 from .lesions import Lesions, centre_mm, shape_of
 from .maps import Channel, ReviewMaps
 from .measureoptions import Measures
-from .normal import wander
-from .place import Array, Place, robust_sd
+from .normal import robust_sd, wander
+from .place import Array, Place
 from .surroundings import Surroundings
 
 PROFILE_BINS = 5

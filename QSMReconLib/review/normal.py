@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,8 +54,7 @@ def wander(
                 break
         for name, contrasts in found.items():
             if len(contrasts) >= LEAST:
-                apart = np.abs(np.array(contrasts) - np.median(contrasts))
-                spread[name].append((radius, 1.4826 * float(np.median(apart))))
+                spread[name].append((radius, robust_sd(np.array(contrasts))))
     return {name: _between(pairs) for name, pairs in spread.items()}
 
 
@@ -78,3 +78,8 @@ def _offsets(low: float, high: float, sizes: NDArray[np.float64], rng: np.random
 def _free(at: NDArray[np.intp], free: Where) -> NDArray[np.intp]:
     at = at[((at >= 0) & (at < free.shape)).all(1)]
     return at[free[tuple(at.T)]]
+
+
+def robust_sd(values: NDArray[Any]) -> float:
+    """The standard deviation that Gaussian values of this median absolute deviation have."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

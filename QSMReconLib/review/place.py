@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,7 +64,3 @@ class Place:
     def independent(self, voxels: int, how: Measures) -> float:
         """How many independent measurements so many voxels are."""
         return max(voxels * min(self.voxel_mm3 / how.independent_mm3, 1.0), 1.0)
-
-
-def robust_sd(values: NDArray[Any]) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

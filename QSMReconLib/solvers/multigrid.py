@@ -75,9 +75,7 @@ class Multigrid:
                 found.sub_(level.apply(found).sub_(residual), alpha=step)
             return found
         rest = level.apply(found).neg_().add_(residual)
-        coarse = restricted(rest, level.factors).mul_(self.levels[depth + 1].inside)
-        del rest
-        correction = self._cycle(coarse, depth + 1)
+        correction = self._cycle(restricted(rest, level.factors).mul_(self.levels[depth + 1].inside), depth + 1)
         found += prolonged(correction, level.factors, residual.shape).mul_(level.inside)
         return found.sub_(level.apply(found).sub_(residual), alpha=step)
 

@@ -71,10 +71,10 @@ class Simulator:
         base = self.seed * 1_000_003
         first = number if grid_of is None else grid_of
         shape, voxel, split = self._grid(Dice((base + first) * 64 + 63, device), first)
-        fine_shape, fine_voxel = (shape[0], shape[1], shape[2] * split), (voxel[0], voxel[1], voxel[2] / split)
+        fine = _split(shape, voxel, split)
         for attempt in range(20):
             dice = Dice((base + number) * 64 + attempt, device)
-            head = draw_head(dice, self.anatomy, self.config, fine_shape, fine_voxel)
+            head = draw_head(dice, self.anatomy, self.config, *fine)
             if float(head["mask"].mean()) > 0.12:
                 break
         return self._measure(dice, head, shape, voxel, split)
@@ -103,8 +103,7 @@ class Simulator:
         config = self.config
         axial = dice.chance(config.axial)
         b0 = (0.0, 0.0, 1.0) if axial else self._tilted(dice)
-        fine_voxel = (voxel[0], voxel[1], voxel[2] / split)
-        fine = Spectrum.of((shape[0], shape[1], shape[2] * split), fine_voxel, config.padding_mm)
+        fine = Spectrum.of(*_split(shape, voxel, split), config.padding_mm)
         chi = head["para"] - head["dia"]
         true_field = fine.from_k(dipole_kernel(fine, b0, chi.device) * fine.to_k(chi))
         mask = _thicker(head["mask"], split)
@@ -195,6 +194,11 @@ def _sources_outside(dice: Dice, mask: torch.Tensor) -> torch.Tensor:
     shape = (int(mask.shape[0]), int(mask.shape[1]), int(mask.shape[2]))
     around = 1 - functional.avg_pool3d(mask[None, None], 3, 1, 1)[0, 0]
     return smooth_noise(dice, shape, (1.0, 1.0, 1.0), dice.spread(2.0, 8.0))[0] * around
+
+
+def _split(shape: tuple[int, int, int], voxel: Size, split: int) -> tuple[tuple[int, int, int], Size]:
+    """The grid on which each voxel's third axis is split in so many."""
+    return (shape[0], shape[1], shape[2] * split), (voxel[0], voxel[1], voxel[2] / split)
 
 
 def _thicker(volume: torch.Tensor, split: int) -> torch.Tensor:
