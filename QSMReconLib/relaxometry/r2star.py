@@ -31,7 +31,7 @@ def arlo(magnitude: torch.Tensor, spacing_s: float, noise: float = 0.0) -> Decay
     Simpson's rule (Pei et al. 2015, doi:10.1002/mrm.25137). 0 to 1000 Hz; its standard error is what `noise`, the
     standard deviation of every echo, does to it."""
     third = spacing_s / 3
-    integrals, drops, mixed = (torch.zeros_like(magnitude[0]) for _ in range(3))
+    integrals, drops, mixed = torch.zeros_like(magnitude[:3])
     pairs = []
     for one, two, three in zip(magnitude[:-2], magnitude[1:-1], magnitude[2:], strict=True):
         integral, drop = (one + three).add_(two, alpha=4).mul_(third), one - three
@@ -44,18 +44,15 @@ def arlo(magnitude: torch.Tensor, spacing_s: float, noise: float = 0.0) -> Decay
     time.clamp_(min=1e-30)
     rate = mixed.add_(drops, alpha=third).div_(time)
     # By how much each echo moves the rate, times `time`.
-    slopes = [torch.zeros_like(rate) for _ in magnitude]
+    slopes = torch.zeros_like(magnitude)
     for index, (integral, drop) in enumerate(pairs):
         by_drop = integral.addcmul(rate, integral, value=-third).add_(drop, alpha=2 * third)
         by_integral = drop.addcmul_(rate, integral.mul_(2).add_(drop, alpha=third), value=-1).mul_(third)
         slopes[index].add_(by_integral).add_(by_drop)
         slopes[index + 1].add_(by_integral, alpha=4)
         slopes[index + 2].add_(by_integral).sub_(by_drop)
-    squared = torch.zeros_like(rate)
-    for slope in slopes:
-        squared.addcmul_(slope, slope)
-    std = squared.sqrt_().mul_(noise).div_(time)
-    return Decay(torch.where(there, rate, 0).clamp(0, HIGHEST_HZ), torch.where(there, std, 0).clamp(max=HIGHEST_HZ))
+    std = slopes.square_().sum(0).sqrt_().mul_(noise).div_(time)
+    return Decay(rate.mul_(there).clamp_(0, HIGHEST_HZ), std.mul_(there).clamp_(max=HIGHEST_HZ))
 
 
 def equal_spacing(echo_times_s: Sequence[float]) -> float:
@@ -140,11 +137,12 @@ class Arlo(Stage):
         check_place("gradient echoes", gre.grid, mask)
         spacing, places = equal_spacing(gre.echo_times_s), _places(mask)
         noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels)
-        signal = _at(gre.magnitude, places)
-        parts = signal.split(AT_ONCE, 1) if signal.device.type == "cpu" else (signal,)
-        found = [arlo(part, spacing, noise) for part in parts]
-        rate, std = (torch.cat([getattr(part, name) for part in found]) for name in ("rate_hz", "std_hz"))
-        return _map(gre, places, Decay(rate, std))
+        rate, std = torch.zeros_like(gre.magnitude[0]), torch.zeros_like(gre.magnitude[0])
+        for part in places.split(AT_ONCE) if places.device.type == "cpu" else (places,):
+            found = arlo(_at(gre.magnitude, part), spacing, noise)
+            rate.view(-1).index_copy_(0, part, found.rate_hz)
+            std.view(-1).index_copy_(0, part, found.std_hz)
+        return R2StarMap(gre.grid, rate, gre.field_strength_t, std)
 
 
 class R2StarFit(Stage):
