@@ -7,7 +7,8 @@ import torch
 
 from QSMReconLib.data import GreData, Grid, Mask
 from QSMReconLib.errors import InputError
-from QSMReconLib.fieldmap.mcpc3ds import Mcpc3ds, smooth_phase
+from QSMReconLib.fieldmap.mcpc3ds import Mcpc3ds
+from QSMReconLib.fieldmap.smoothphase import smooth_phase
 from QSMReconLib.fieldmap.unwrap import wrap
 from QSMReconLib.runtime import Runtime
 
