@@ -12,6 +12,7 @@ from ..stage import Stage, option
 from .smoothphase import smooth_phase
 from .unwrap import edge_weights, unwrap_along_tree, wrap
 
+
 def phase_offset(
     phase_rad: torch.Tensor,
     magnitude: torch.Tensor,

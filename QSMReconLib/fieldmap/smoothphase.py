@@ -1,8 +1,9 @@
 """The smooth part of a phase, unbiased where it bends and up to the edge of what is seen.
 
-A kernel as wide as noise asks for is off by 0.3 rad at the edge of the head in a 3 T scan, worth 20 ppb of field. Rounds
-that smooth what the rounds before left over bring that down to a few hundredths, still worth some ppb over the whole
-surface of the brain. So what is most of a starting phase, a polynomial over the head, is fitted as such first.
+A kernel as wide as noise asks for is off by 0.3 rad at the edge of the head in a 3 T scan, worth 20 ppb of field.
+Rounds that smooth what the rounds before left over bring that down to some hundredths, still worth 2 ppb over the whole
+surface of the brain, which no background removal can mend. So what is most of a starting phase, a polynomial over the
+head, is fitted as such first.
 """
 
 from __future__ import annotations

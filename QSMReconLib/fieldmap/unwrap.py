@@ -10,6 +10,7 @@ from math import pi
 from typing import TYPE_CHECKING, Any
 
 from .._lazy import torch
+from .connected import connected
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +76,7 @@ def unwrap_along_tree(phase_rad: torch.Tensor, weights: list[torch.Tensor], mask
     """Phase (X, Y, Z) without jumps, steps of 2π added along the maximum spanning tree of `weights`; 0 outside.
 
     Pieces of the mask that touch nowhere are set to the 2π that continues the largest one; the whole is such that its
-    median lies between -π and π. The tree is built by scipy on the CPU.
+    median lies between -π and π.
     """
     inside = mask > 0
     if not bool(inside.any()):
@@ -120,9 +121,9 @@ def _along_lines(
         values = _behind(line, axis), _ahead(line, axis), steps[axis] - turns.diff(dim=axis)
         for edge, value in zip(edges, values, strict=True):
             edge.append(value[told])
-    one, two, step = (torch.cat(parts).cpu().numpy() for parts in edges)
-    piece, shift = _walk(_graph(int(begins.sum()), one, two), one, two, step)
-    return turns + torch.from_numpy(shift).to(line.device)[line], torch.from_numpy(piece).to(line.device)[line]
+    one, two, step = (torch.cat(parts) for parts in edges)
+    piece, shift = connected(int(begins.sum()), one, two, step)
+    return turns + shift[line], piece[line]
 
 
 def _joined(
@@ -143,87 +144,17 @@ def _joined(
     for axis, (weight, step, found) in enumerate(zip(weights, steps, _between(turns), strict=True)):
         one, two = _behind(piece, axis), _ahead(piece, axis)
         open_ = (weight > 0) & (one != two)
-        for edge, value in zip(edges, (one, two, weight, step - found), strict=True):
+        for edge, value in zip(edges, (one, two, step - found, weight), strict=True):
             edge.append(value[open_])
-    whole, shift = _join(count, *(torch.cat(parts).cpu().numpy() for parts in edges))
-    turns = turns + torch.from_numpy(shift).to(piece.device)[piece]
-    if whole.max() == 0:
+    whole, shift = connected(count, *(torch.cat(parts) for parts in edges))
+    turns = turns + shift[piece]
+    if int(whole.max()) == 0:
         return turns
-    group = whole[piece[inside].cpu().numpy()]
+    group = whole[piece[inside]].cpu().numpy()
     main = int(np.argmax(np.bincount(group)))
     values = torch.add(phase_rad, turns, alpha=TURN)[inside].cpu().numpy()
     turns[inside] -= torch.from_numpy(_jumps_between_pieces(values, inside.cpu().numpy(), group, main)).to(turns)
     return turns
-
-
-def _join(
-    count: int, one: np.ndarray, two: np.ndarray, strength: np.ndarray, steps: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The whole that each of `count` pieces belongs to, and its turns, along the maximum spanning tree of the edges
-    between them; `steps` are the turns of `two` less those of `one`."""
-    import numpy as np
-    from scipy.sparse import csgraph, csr_array
-
-    swap = one > two
-    one, two, steps = np.where(swap, two, one), np.where(swap, one, two), np.where(swap, -steps, steps)
-    key = one.astype(np.int64) * count + two
-    # Of all edges between the same two pieces only the strongest counts.
-    order = np.lexsort((-strength, key))
-    order = order[np.flatnonzero(np.diff(key[order], prepend=-1))]
-    one, two, steps = one[order], two[order], steps[order]
-    # A spanning tree of least cost; a cost of zero would be no edge at all.
-    graph = csr_array((2.0 - strength[order], (one, two)), shape=(count, count))
-    return _walk(csgraph.minimum_spanning_tree(graph), one, two, steps)
-
-
-def _graph(n: int, one: np.ndarray, two: np.ndarray) -> Any:
-    import numpy as np
-    from scipy.sparse import coo_array
-
-    return coo_array((np.ones(one.size), (one, two)), shape=(n, n)).tocsr()
-
-
-def _walk(graph: Any, one: np.ndarray, two: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The piece each node belongs to, and the turns that add up on the way to it, breadth first; `steps` are those of
-    the node `two` less those of `one`, for every edge of the graph."""
-    import numpy as np
-    from scipy.sparse import csgraph
-
-    n = graph.shape[0]
-    count, piece = csgraph.connected_components(graph, directed=False)
-    if count > 1:
-        # Every piece hangs from the first one, so that one walk reaches all.
-        seeds = np.empty(count, np.int32)
-        seeds[piece] = np.arange(n, dtype=np.int32)
-        graph = graph + _graph(n, np.full(count - 1, seeds[0]), seeds[1:])
-    order, before = csgraph.breadth_first_order(graph, 0, directed=False)
-    child = order[1:]
-    parent = before[child]
-    if steps.size == 0:
-        return piece, np.zeros(n, np.int32)
-    key = np.concatenate([one.astype(np.int64) * n + two, two.astype(np.int64) * n + one])
-    by_key = np.argsort(key)
-    key, turn = key[by_key], np.concatenate([steps, -steps])[by_key]
-    wanted = parent.astype(np.int64) * n + child
-    at = np.searchsorted(key, wanted).clip(max=key.size - 1)
-    return piece, _sum_from_root(order, parent, np.where(key[at] == wanted, turn[at], 0))
-
-
-def _sum_from_root(order: np.ndarray, parent: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The sum of the steps on the way from the root to each node, `order` being breadth-first: one level at a time."""
-    import numpy as np
-
-    place = np.empty(order.size, np.int64)
-    place[order] = np.arange(order.size)
-    above = place[parent]
-    sums = np.zeros(order.size, np.int32)
-    start, stop = 1, 1
-    while stop < order.size:
-        start, stop = stop, 1 + int(np.searchsorted(above, stop))
-        sums[start:stop] = sums[above[start - 1 : stop - 1]] + step[start - 1 : stop - 1]
-    total = np.empty_like(sums)
-    total[order] = sums
-    return total
 
 
 def _jumps_between_pieces(values: np.ndarray, inside: np.ndarray, piece: np.ndarray, main: int) -> np.ndarray:

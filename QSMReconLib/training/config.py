@@ -21,8 +21,8 @@ class TrainingConfig:
     `start_from` is the name of a network that ships, or a file, whose weights a new training begins with.
     `optimizer` and `schedule` are names that training/descent.py knows; the exponential schedule multiplies the rate by
     `decay` every `decay_steps`. `prediction_l2` times the squared weights of layers that predict kernels is part of
-    the loss. `loss` is "relative" (see training/losses.py) or "l1", the mean absolute error of χ in `l1_ppm`. Beside the root mean
-    square error the relative loss of an inversion counts `absolute_loss` and `gradient_loss` times theirs.
+    the loss. `loss` is "relative" (see training/losses.py) or "l1", the mean absolute error of χ in `l1_ppm`; the
+    relative loss of an inversion counts absolute errors `absolute_loss` times, and differences `gradient_loss` times.
     """
 
     name: str = "qsmnet-phys"
