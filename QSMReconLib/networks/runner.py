@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..data import Grid
 from ..errors import InputError
+from ..inversion.weights import data_weight
 from ..memory import free_bytes
 from ..physics.dipole import Dipole, dipole_kernel
 from ..physics.fourier import Spectrum
@@ -60,7 +61,7 @@ def reconstruct(
 ) -> Applied:
     """χ of a local field (X, Y, Z) in ppm, on the device of the tensors.
 
-    `noise_ppm` is σ of the field: voxels noisier than the best weigh less. `rung` forces one of RUNGS, `half` the
+    `noise_ppm` is σ of the field: voxels noisier than most weigh less. `rung` forces one of RUNGS, `half` the
     precision (None: bfloat16 where the processor has it). `distrust` is beyond how many σ of what a first map leaves of
     the field a voxel counts less, if there are more of these than noise makes; 0 trusts all. Raises InputError for an
     empty mask.
@@ -107,17 +108,12 @@ def reconstruct(
 
 
 def noise_weight(mask: torch.Tensor, noise_ppm: torch.Tensor | None) -> torch.Tensor:
-    """σ_best/σ, 1 at most and 0.02 at least inside the mask, 0 outside; σ_best is the noise's tenth percentile."""
-    inside = mask > 0
-    if noise_ppm is None:
-        return inside.float()
-    known = noise_ppm[inside & (noise_ppm > 0) & torch.isfinite(noise_ppm)].float()
-    if known.numel() == 0:
-        return inside.float()
-    rank = max(1, round(0.1 * known.numel()))
-    best = known.kthvalue(rank).values
-    weight = (best / noise_ppm.clamp(min=1e-12)).clamp(0.02, 1.0)
-    return torch.where(inside, torch.nan_to_num(weight, 0.02), torch.zeros_like(weight))
+    """w in 0.02 to 1 inside the mask, 0 outside, of which `data_weight` is the square: as every inversion has it.
+
+    A network of weights 1/σ, as it was trained with, took voxels beside bleeds for hardly measured; these are milder.
+    """
+    known = None if noise_ppm is None else torch.nan_to_num(noise_ppm, nan=math.inf, posinf=math.inf)
+    return data_weight(mask, known).sqrt().clamp(min=0.02) * (mask > 0)
 
 
 def data_step(
