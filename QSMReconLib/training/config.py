@@ -21,8 +21,7 @@ class TrainingConfig:
     `start_from` is the name of a network that ships, or a file, whose weights a new training begins with.
     `optimizer` and `schedule` are names that training/descent.py knows; the exponential schedule multiplies the rate by
     `decay` every `decay_steps`. `prediction_l2` times the squared weights of layers that predict kernels is part of
-    the loss. `loss` is "relative" (see training/losses.py) or "l1", the mean absolute error of χ in `l1_ppm`; the
-    relative loss of an inversion counts absolute errors `absolute_loss` times, and differences `gradient_loss` times.
+    the loss. `loss` is "relative" (see training/losses.py) or "l1", the mean absolute error of χ in `l1_ppm`.
     """
 
     name: str = "qsmnet-phys"
@@ -47,7 +46,6 @@ class TrainingConfig:
     weight_decay: float = 1e-4
     clip: float = 1.0
     ema: float = 0.998
-    absolute_loss: float = 1.0
     gradient_loss: float = 0.5
     consistency_loss: float = 0.1
     seed: int = 0

@@ -18,7 +18,6 @@ def chi_loss(
     gradient: float = 0.5,
     consistency: float = 0.1,
     start: torch.Tensor | None = None,
-    absolute: float = 1.0,
 ) -> torch.Tensor:
     """The loss of maps (B, 1, X, Y, Z), each step's estimate counting half as much as the next one's.
 
@@ -51,8 +50,8 @@ def chi_loss(
         field_scale = torch.maximum(field_size(against), 0.02 * field_size(flat)) + 1e-8
     total = truth.new_zeros(())
     for index, estimate in enumerate(estimates):
-        mean_error, root, jumps = (a / b for a, b in zip(sizes((estimate - truth) * mask), scales, strict=True))
-        loss = (absolute * mean_error + root + gradient * jumps).mean()
+        absolute, root, jumps = (a / b for a, b in zip(sizes((estimate - truth) * mask), scales, strict=True))
+        loss = (absolute + root + gradient * jumps).mean()
         total = total + loss * 0.5 ** (len(estimates) - 1 - index)
     if consistency:
         total = total + consistency * (field_size((estimates[-1] - truth) * mask) / field_scale).mean()

@@ -43,7 +43,6 @@ class Inversion(Task):
             self.config.gradient_loss,
             self.config.consistency_loss,
             given.get("start"),
-            self.config.absolute_loss,
         )
 
     def scores(self, found: Sequence[torch.Tensor], example: Example) -> dict[str, float]:
