@@ -42,6 +42,8 @@ def lbv(
     # there: then only the neighbours of the edge are out of balance.
     guess = torch.where(inner, smooth_part(total, edge, voxel_size_mm), total)
     whole = inner.to(total.dtype)
+    unbalanced, left = laplacian(guess, voxel_size_mm).mul_(whole), total.sub_(guess)
+    del guess
 
     def report(done: int, _: float) -> None:
         if progress is not None:
@@ -50,13 +52,13 @@ def lbv(
     grids = Multigrid(whole, voxel_size_mm)
     correction = conjugate_gradients(
         grids.levels[0].apply,
-        laplacian(guess, voxel_size_mm).mul_(whole),
+        unbalanced,
         iterations=iterations,
         tolerance=tolerance,
         precondition=grids,
         callback=report,
     ).value
-    return (total - guess).sub_(correction).mul_(whole), inner
+    return left.sub_(correction).mul_(whole), inner
 
 
 def interior_of(mask: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from .._lazy import torch
 from ..data import ChiMap, FieldNoise, GreData, LocalField
@@ -12,6 +13,7 @@ from ..networks.card import Card, load_card, load_network, networks
 from ..physics.dipole import Dipole
 from ..runtime import Runtime
 from ..stage import Stage, option
+from .leftover import without_outside
 
 DATA_STEPS = 6
 """Steps towards the field after the network; on heads with known χ more change little."""
@@ -80,6 +82,12 @@ class QsmNet(Stage):
     """
 
     network: str = option("qsmnet-phys", "Which trained network", choices=networks("inversion"))
+    leftover: str = option(
+        "auto",
+        "Take off first what sources outside the brain still make in the local field (auto: where the field says how "
+        "much of the background it may hold, as after background removal)",
+        choices=("auto", "on", "off"),
+    )
     distrust: float = option(
         3.0,
         "Voxels whose field no map explains, beyond this many σ, count less (0: all count the same)",
@@ -104,6 +112,8 @@ class QsmNet(Stage):
         from ..networks.unrolled import field_scale
 
         card = load_card(self.network)
+        if self.leftover == "on" or (self.leftover == "auto" and local.harmonic_ppm is not None):
+            local = self._without_leftover(local, noise, runtime)
         sigma = None if noise is None else noise.noise_ppm
         field, mask = local.field_ppm, local.mask
         weight = noise_weight(mask, sigma)
@@ -113,10 +123,10 @@ class QsmNet(Stage):
         if self.uncertainty != "off" and not card.uncertainty:
             runtime.note(f"The errors of {card.name} were not measured: there is no map of its uncertainty.")
         network = load_network(card, runtime.device)
-        runtime.progress(0.02)
+        runtime.progress(0.1)
 
         def progress(fraction: float) -> None:
-            runtime.progress(0.02 + 0.9 * fraction)
+            runtime.progress(0.1 + 0.82 * fraction)
 
         made = reconstruct(network, card, field, mask, local.grid, sigma, progress, distrust=self.distrust)
         chi = made.chi_ppm
@@ -139,6 +149,14 @@ class QsmNet(Stage):
         if self.uncertainty != "off" and card.uncertainty:
             std = standard_error(chi, field, weight, dipole, card.uncertainty)
         return ChiMap(local.grid, chi * (mask > 0), mask, reference="none: as the network was trained", std_ppm=std)
+
+    @staticmethod
+    def _without_leftover(local: LocalField, noise: FieldNoise | None, runtime: Runtime) -> LocalField:
+        """The local field without what total variation gives to sources outside; says how much that was."""
+        field = without_outside(local, noise, lambda fraction: runtime.progress(0.1 * fraction))
+        taken = float((local.field_ppm * (local.mask > 0) - field).norm() / field.norm().clamp(min=1e-12))
+        runtime.note(f"Sources outside the brain explain {100 * taken:.1f} % of the local field, which was taken off.")
+        return replace(local, field_ppm=field)
 
 
 def _outside(name: str, value: float, span: tuple[float, float]) -> bool:
