@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .._lazy import torch
+from ..solvers.leastsquares import fitted
 
 DEGREE = 8
 """Up to this degree sources inside the brain make little of them; what lies outside makes much."""
@@ -82,10 +83,8 @@ def _amounts(position: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tens
     basis = torch.stack(list(solid_harmonics(*position[::step].double().T)))
     length = basis.norm(dim=1).clamp(min=1e-12)
     basis /= length[:, None]
-    counted = basis if weight is None else basis * weight[::step].double()
-    normal = counted @ basis.T
-    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()) + 1e-30)
-    amounts: list[float] = (torch.linalg.solve(normal, counted @ field_ppm[::step].double()) / length).tolist()
+    found = fitted(basis, field_ppm[::step], None if weight is None else weight[::step])
+    amounts: list[float] = (found / length).tolist()
     return amounts
 
 

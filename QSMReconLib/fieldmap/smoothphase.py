@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._lazy import torch
+from ..solvers.leastsquares import fitted
 from .smooth import block_sum, from_blocks, gaussian
 from .unwrap import wrap
 
@@ -66,12 +67,12 @@ def polynomial_phase(weighted: torch.Tensor, degree: int = DEGREE) -> torch.Tens
         slopes.append(monomials(at[:, inner] + step) - here[:, inner])
         pairs.append(flat[places[inner] + stride] * signal[inner].conj())
     turns = torch.cat(pairs)
-    amounts = _solved(torch.cat(slopes, 1), turns.abs().sqrt(), turns.angle())
+    amounts = fitted(torch.cat(slopes, 1), turns.angle(), turns.abs().sqrt())
     for _ in range(FITS):
         left = turned(signal, (amounts @ here).float())
         # Counted from what all have in common, nothing is wrapped.
         common = left.sum().angle()
-        amounts = amounts + _solved(here, left.abs(), turned(left, common).angle())
+        amounts = amounts + fitted(here, turned(left, common).angle(), left.abs())
         amounts[0] += common
     in_phase = turned(signal, (amounts @ here).float()).sum().abs()
     if not float(in_phase) > COHERENT * float(signal.abs().sum()):
@@ -92,12 +93,3 @@ def turned(signal: torch.Tensor, back_rad: torch.Tensor) -> torch.Tensor:
 def _scaled(index: torch.Tensor, n: int) -> torch.Tensor:
     """Places along an axis of `n` voxels, from -1 to 1."""
     return (index.double() - (n - 1) / 2) / (n / 2)
-
-
-def _solved(basis: torch.Tensor, weight: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Amounts (term,) of the basis (term, place) that lessen Σ weight·(amounts·basis - values)²."""
-    counted = basis * weight.double()
-    normal = counted @ basis.T
-    normal.diagonal().add_(1e-9 * float(normal.diagonal().mean()) + 1e-30)
-    amounts: torch.Tensor = torch.linalg.solve(normal, counted @ values.double())
-    return amounts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from .._lazy import torch
@@ -116,11 +116,12 @@ def _at(volumes: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
     return volumes.flatten(1).index_select(1, places)
 
 
-def _map(gre: GreData, places: torch.Tensor, found: Decay) -> R2StarMap:
-    """What was found of the voxels, as volumes with zeros around."""
+def _map(gre: GreData, parts: Iterable[tuple[torch.Tensor, Decay]]) -> R2StarMap:
+    """What was found of each part of the voxels, as volumes with zeros around."""
     rate, std = torch.zeros_like(gre.magnitude[0]), torch.zeros_like(gre.magnitude[0])
-    rate.view(-1).index_copy_(0, places, found.rate_hz)
-    std.view(-1).index_copy_(0, places, found.std_hz)
+    for places, found in parts:
+        rate.view(-1).index_copy_(0, places, found.rate_hz)
+        std.view(-1).index_copy_(0, places, found.std_hz)
     return R2StarMap(gre.grid, rate, gre.field_strength_t, std)
 
 
@@ -137,12 +138,8 @@ class Arlo(Stage):
         check_place("gradient echoes", gre.grid, mask)
         spacing, places = equal_spacing(gre.echo_times_s), _places(mask)
         noise = signal_noise(gre.magnitude[-1], gre.phase_rad[-1], mask.voxels)
-        rate, std = torch.zeros_like(gre.magnitude[0]), torch.zeros_like(gre.magnitude[0])
-        for part in places.split(AT_ONCE) if places.device.type == "cpu" else (places,):
-            found = arlo(_at(gre.magnitude, part), spacing, noise)
-            rate.view(-1).index_copy_(0, part, found.rate_hz)
-            std.view(-1).index_copy_(0, part, found.std_hz)
-        return R2StarMap(gre.grid, rate, gre.field_strength_t, std)
+        parts = places.split(AT_ONCE) if places.device.type == "cpu" else (places,)
+        return _map(gre, ((part, arlo(_at(gre.magnitude, part), spacing, noise)) for part in parts))
 
 
 class R2StarFit(Stage):
@@ -179,7 +176,7 @@ class R2StarFit(Stage):
                 "R2* allows for it."
             )
         found = fit_decay(signal, gre.echo_times_s, noise, self.iterations, progress=runtime.progress, fading=fading)
-        return _map(gre, places, found)
+        return _map(gre, [(places, found)])
 
     def _fading(self, gre: GreData, mask: Mask, places: torch.Tensor, total: TotalField | None) -> torch.Tensor | None:
         """Of the voxels inside (echo, voxel); None where it is not asked for, or cannot be known and need not be."""
