@@ -11,6 +11,8 @@ DEGREE = 8
 """Up to this degree sources inside the brain make little of them; what lies outside makes much."""
 SAMPLES = 20000
 """Voxels that are enough for the (DEGREE + 1)² numbers fitted to them."""
+CHUNK = 2**16
+"""Voxels whose harmonics are made at a time: what they take stays in the processor's caches."""
 
 
 def solid_harmonics(x: torch.Tensor, y: torch.Tensor, z: torch.Tensor, degree: int = DEGREE) -> Iterator[torch.Tensor]:
@@ -41,10 +43,8 @@ def smooth_part(
     inside = mask > 0
     found = torch.zeros_like(field_ppm)
     position = _position(inside, voxel_size_mm)
-    if len(position) > (DEGREE + 1) ** 2:
-        found[inside] = _sum(
-            _amounts(position, field_ppm[inside], None if weight is None else weight[inside]), position
-        )
+    if len(position[0]) > (DEGREE + 1) ** 2:
+        found.masked_scatter_(inside, _sum(_amounts(position, inside, field_ppm, weight), position))
     return found
 
 
@@ -58,40 +58,50 @@ def harmonic_residual(
     """
     inside = mask > 0
     position = _position(inside, voxel_size_mm)
-    if len(position) <= (DEGREE + 1) ** 2:
+    if len(position[0]) <= (DEGREE + 1) ** 2:
         return 0.0
-    amounts = _amounts(position, local_ppm[inside], None if weight is None else weight[inside])
-    return float(_sum(amounts, position[:: _stride(position)]).std())
+    amounts = _amounts(position, inside, local_ppm, weight)
+    return float(_sum(amounts, _sampled(position)).std())
 
 
-def _position(inside: torch.Tensor, voxel_size_mm: Sequence[float]) -> torch.Tensor:
-    """Where each voxel lies (voxel, 3) from the middle of them all, in units of the farthest."""
-    position = inside.nonzero().float()
-    if len(position) > 0:
-        position.sub_(position.mean(0)).mul_(torch.tensor([float(v) for v in voxel_size_mm], device=position.device))
-        position.div_(position.square().sum(1).max().sqrt().clamp(min=1e-12))
+def _position(inside: torch.Tensor, voxel_size_mm: Sequence[float]) -> list[torch.Tensor]:
+    """Where the voxels lie along each axis, (voxel,) each, from the middle of them all and in units of the farthest."""
+    axes = [torch.arange(n, device=inside.device) * float(v) for n, v in zip(inside.shape, voxel_size_mm, strict=True)]
+    # Not by a list of the voxels' indices, which would take as much as six volumes.
+    position = [along.masked_select(inside) for along in torch.meshgrid(*axes, indexing="ij")]
+    if len(position[0]) > 0:
+        sample = torch.stack(_sampled(position))
+        middle = sample.mean(1)
+        farthest = float((sample - middle[:, None]).square().sum(0).max().sqrt().clamp(min=1e-12))
+        for along, centre in zip(position, middle, strict=True):
+            along.sub_(centre).div_(farthest)
     return position
 
 
-def _stride(position: torch.Tensor) -> int:
-    return max(1, len(position) // SAMPLES)
+def _sampled(position: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Of every so many voxels: SAMPLES at least, where there are as many."""
+    step = max(1, len(position[0]) // SAMPLES)
+    return [along[::step] for along in position]
 
 
-def _amounts(position: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor | None) -> list[float]:
-    """How much of each solid harmonic there is in a field (voxel,)."""
-    step = _stride(position)
-    basis = torch.stack(list(solid_harmonics(*position[::step].double().T)))
+def _amounts(
+    position: Sequence[torch.Tensor], inside: torch.Tensor, field_ppm: torch.Tensor, weight: torch.Tensor | None
+) -> list[float]:
+    """How much of each solid harmonic there is in a field (X, Y, Z), of the voxels `inside` that are at `position`."""
+    x, y, z = (along.double() for along in _sampled(position))
+    basis = torch.stack(list(solid_harmonics(x, y, z)))
     length = basis.norm(dim=1).clamp(min=1e-12)
     basis /= length[:, None]
-    found = fitted(basis, field_ppm[::step], None if weight is None else weight[::step])
-    amounts: list[float] = (found / length).tolist()
+    values, *counts = _sampled([v.masked_select(inside) for v in (field_ppm, weight) if v is not None])
+    amounts: list[float] = (fitted(basis, values, *counts) / length).tolist()
     return amounts
 
 
-def _sum(amounts: Sequence[float], position: torch.Tensor) -> torch.Tensor:
+def _sum(amounts: Sequence[float], position: Sequence[torch.Tensor]) -> torch.Tensor:
     """The harmonics of these amounts added up (voxel,)."""
-    x, y, z = position.T.contiguous()
-    values = torch.zeros_like(x)
-    for amount, function in zip(amounts, solid_harmonics(x, y, z), strict=True):
-        values.add_(function, alpha=amount)
+    values = torch.zeros_like(position[0])
+    parts = zip(*(along.split(CHUNK) for along in position), strict=True)
+    for (x, y, z), found in zip(parts, values.split(CHUNK), strict=True):
+        for amount, function in zip(amounts, solid_harmonics(x, y, z), strict=True):
+            found.add_(function, alpha=amount)
     return values

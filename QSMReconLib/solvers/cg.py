@@ -59,6 +59,7 @@ def conjugate_gradients(
         length_of_step = power / curvature
         value.add_(direction, alpha=length_of_step)
         rest.sub_(image, alpha=length_of_step)
+        del image, step  # Volumes: not to be held beside what the preconditioner makes.
         step = rest if precondition is None else precondition(rest)
         previous, power = power, inner(rest, step)
         direction.mul_(power / previous).add_(step)

@@ -74,8 +74,8 @@ class Multigrid:
             for _ in range(2 * SHORTEST):
                 found.sub_(level.apply(found).sub_(residual), alpha=step)
             return found
-        rest = level.apply(found).neg_().add_(residual)
-        correction = self._cycle(restricted(rest, level.factors).mul_(self.levels[depth + 1].inside), depth + 1)
+        rest = restricted(level.apply(found).neg_().add_(residual), level.factors)
+        correction = self._cycle(rest.mul_(self.levels[depth + 1].inside), depth + 1)
         found += prolonged(correction, level.factors, residual.shape).mul_(level.inside)
         return found.sub_(level.apply(found).sub_(residual), alpha=step)
 
