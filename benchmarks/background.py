@@ -34,7 +34,7 @@ from QSMReconLib.pipeline import Pipeline, load_pipeline
 from QSMReconLib.runtime import Runtime
 from QSMReconLib.stage import Stage, find_stage
 
-METHODS = ("sharp", "vsharp", "resharp", "ismv", "lbv", "pdf", "tfifield", "tfi", "lnqsm")
+METHODS = ("sharp", "vsharp", "resharp", "ismv", "lbv", "pdf", "tfifield", "tfinet", "tfi", "lnqsm")
 FIELD = ("mcpc3ds", "romeo", "complexfit")
 INVERSIONS: dict[str, Stage] = {"tv": Tv(), "qsmnet-phys": QsmNet(network="qsmnet-phys")}
 

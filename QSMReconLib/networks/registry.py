@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import InputError
+from .background import BackgroundNet, BackgroundNetConfig
 from .folded import Folded, FoldedConfig
 from .ratesplitter import RateSplitter, RateSplitterConfig
 from .separator import Separator, SeparatorConfig
@@ -22,6 +23,7 @@ ARCHITECTURES: dict[str, tuple[type, type[nn.Module]]] = {
     "separator": (SeparatorConfig, Separator),
     "ratesplitter": (RateSplitterConfig, RateSplitter),
     "folded": (FoldedConfig, Folded),
+    "background": (BackgroundNetConfig, BackgroundNet),
     "weight-predicted": (PredictionConfig, WeightPredicted),
 }
 

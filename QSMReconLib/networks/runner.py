@@ -21,6 +21,7 @@ from ..physics.dipole import Dipole, dipole_kernel
 from ..physics.fourier import Spectrum
 from .card import Card
 from .tiling import in_tiles
+from .turn import Turn
 from .unrolled import silent, whole
 
 PADDING_MM = 32.0
@@ -252,42 +253,6 @@ def bounds_of(mask: torch.Tensor) -> tuple[slice, slice, slice]:
         there = torch.nonzero(inside.amax(others)).flatten()
         box.append(slice(int(there[0]), int(there[-1]) + 1))
     return box[0], box[1], box[2]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """To and from the axes that networks know: B0 mostly along the last, and along none backwards.
-
-    Convolutions see the difference between axes, so one head would give two maps in two storage orders otherwise.
-    """
-
-    order: tuple[int, int, int]
-    flips: tuple[int, ...]
-
-    @classmethod
-    def of(cls, grid: Grid) -> Turn:
-        b0 = [round(c, 6) for c in grid.b0_direction]
-        order = sorted(range(3), key=lambda axis: abs(b0[axis]))
-        flips = tuple(axis for axis in range(3) if b0[order[axis]] < 0)
-        return cls((order[0], order[1], order[2]), flips)
-
-    def there(self, volume: torch.Tensor) -> torch.Tensor:
-        return volume.permute(self.order).flip(self.flips)
-
-    def back(self, volume: torch.Tensor) -> torch.Tensor:
-        return volume.flip(self.flips).permute(tuple(self.order.index(axis) for axis in range(3)))
-
-    def grid(self, grid: Grid) -> Grid:
-        """The turned voxels; where they are in space does not matter to a network."""
-        i, j, k = self.order
-        shape, voxel, b0 = grid.shape, grid.voxel_size_mm, grid.b0_direction
-        x, y, z = (abs(b0[axis]) for axis in self.order)
-        return replace(
-            grid,
-            shape=(shape[i], shape[j], shape[k]),
-            voxel_size_mm=(voxel[i], voxel[j], voxel[k]),
-            b0_direction=(x, y, z),
-        )
 
 
 def _nearest_grid(grid: Grid, spans: Sequence[tuple[float, float]]) -> Grid:

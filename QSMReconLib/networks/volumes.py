@@ -20,7 +20,6 @@ from .runner import (
     PADDING_MM,
     RUNGS,
     TILE,
-    Turn,
     bounds_of,
     has_fast_half,
     is_memory,
@@ -28,6 +27,7 @@ from .runner import (
     ticking,
 )
 from .tiling import in_tiles
+from .turn import Turn
 from .unrolled import whole
 
 

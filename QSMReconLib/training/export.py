@@ -15,6 +15,7 @@ from ..networks.registry import build
 from .config import TrainingConfig
 from .simulatorconfig import SimulatorConfig
 from .start import weights_of
+from .wholeheads import MAX_TILT_DEG, NOISE_PPB, VOXEL_MM
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -67,11 +68,19 @@ KINDS = {
         "R2* at 3 T in Hz, χ in ppm and the mask",
         "R2′ in Hz, inside the mask",
     ),
+    "background": Described(
+        "What total-field inversion has left of the background, on the whole head's coarse voxels",
+        "QSMRecon",
+        "all fields by the rms of the local field inside the mask, undone in the result",
+        "local field, χ and background, in ppm, of a total-field inversion, and its mask; where the voxels and B0 lie",
+        "what of the local field is background, in ppm; only what sources outside can make of it is taken",
+    ),
 }
 FIELD_ONLY = "local field in ppm, its mask and its voxel size; B0 along the third axis"
 STAGES = {"folded": "mesaqsm", "weight-predicted": "metaqsm"}
 """Which stage offers networks of a kind, where it is not their task's usual one."""
 
+HEADS = "Simulated whole heads (QSMReconLib.training.wholeheads): every one another. No measured scan."
 DATA = (
     "Simulated head regions: tissue maps of MNI152 (ICBM 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, "
     "McConnell Brain Imaging Centre, Montreal Neurological Institute, McGill University), bent, with nuclei, vessels, "
@@ -127,6 +136,9 @@ def card_of(
     inner = config.architecture if config.kind != "weight-predicted" else config.architecture.get("architecture", {})
     kind = config.architecture.get("network", "folded") if config.kind == "weight-predicted" else config.kind
     fixed = kind == "folded" or (kind == "unet" and not inner.get("closed_form", False))
+    heads, configuration = config.task == "background", config.to_json()
+    if heads:
+        del configuration["simulator"]
     described = KINDS[config.kind]
     return Card(
         name=config.name,
@@ -138,18 +150,18 @@ def card_of(
         inputs=FIELD_ONLY if fixed else described.inputs,
         output=described.output,
         normalisation=described.normalisation,
-        voxel_mm=_voxels(simulator),
-        max_tilt_deg=0.0 if simulator.axial >= 1 else 45.0,
-        max_noise_ppb=simulator.noise_ppb[1],
+        voxel_mm=VOXEL_MM if heads else _voxels(simulator),
+        max_tilt_deg=MAX_TILT_DEG if heads else 0.0 if simulator.axial >= 1 else 45.0,
+        max_noise_ppb=NOISE_PPB[1] if heads else simulator.noise_ppb[1],
         max_chi_ppm=2.0,
         task=config.task,
-        dr_hz_per_ppm=None if config.task == "inversion" else simulator.dr_hz_per_ppm,
+        dr_hz_per_ppm=simulator.dr_hz_per_ppm if config.task in ("separation", "r2prime") else None,
         stage=STAGES.get(config.kind, ""),
         grid_mm=_grid(simulator) if fixed else None,
         tile=max(simulator.sizes) if fixed else 0,
         data_consistency="noise" if fixed else "off",
         uncertainty=dict(uncertainty or {}),
-        training={"steps": step, "data": DATA, "configuration": config.to_json()},
+        training={"steps": step, "data": HEADS if heads else DATA, "configuration": configuration},
         accuracy=dict(accuracy),
     )
 

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, Dataset
 
-from .simulator import Sample, Simulator
+if TYPE_CHECKING:
+    from .tasks import Source
 
 AHEAD = 2
 """How many batches every process keeps ready."""
 
 
-class _Drawn(Dataset[list[Sample]]):
+class _Drawn(Dataset[Sequence[Any]]):
     """Batches of `size` regions of one grid by the number of their first."""
 
-    def __init__(self, simulator: Simulator, size: int) -> None:
-        self.simulator, self.size = simulator, size
+    def __init__(self, source: Source, size: int) -> None:
+        self.source, self.size = source, size
 
-    def __getitem__(self, number: int) -> list[Sample]:
-        return self.simulator.samples(number, self.size)
+    def __getitem__(self, number: int) -> Sequence[Any]:
+        return self.source.samples(number, self.size)
 
 
-def feed(simulator: Simulator, numbers: Iterable[int], size: int, workers: int = 0) -> Iterator[list[Sample]]:
+def feed(source: Source, numbers: Iterable[int], size: int, workers: int = 0) -> Iterator[Sequence[Any]]:
     """`size` regions of one grid for each of `numbers`, in their order; the same, however many `workers` draw them.
 
-    Worker processes draw on the CPU, so the simulator's anatomy must lie there.
+    Worker processes draw on the CPU, so the anatomy behind the source must lie there.
     """
-    drawn = _Drawn(simulator, size)
+    drawn = _Drawn(source, size)
     if workers == 0:
         return (drawn[number] for number in numbers)
     sampler: Any = numbers
@@ -46,7 +47,7 @@ def feed(simulator: Simulator, numbers: Iterable[int], size: int, workers: int =
     )
 
 
-def _as_they_are(samples: list[Sample]) -> list[Sample]:
+def _as_they_are(samples: Sequence[Any]) -> Sequence[Any]:
     return samples
 
 

@@ -9,7 +9,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +29,8 @@ from .curves import write_curves
 from .descent import optimizer_of, prediction_penalty, rate_at
 from .feed import feed
 from .shapes import Dice
-from .simulator import Sample, Simulator
 from .start import weights_of
-from .tasks import Example, Task, task_of
+from .tasks import Example, Source, Task, task_of
 
 Report = Callable[[int, int, str], None]
 """Called with the step, the number of steps and a sentence."""
@@ -72,12 +71,12 @@ class Trainer:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.optimizer = optimizer_of(self.config, self.network)
         self.task = task_of(self.config, self.network)
-        self.simulator = Simulator(self.anatomy, self.config.simulator, self.config.seed)
-        self.validation = Simulator(self.anatomy, self.config.simulator, VALIDATION_SEED)
+        self.source = self.task.source(self.anatomy, self.config.seed)
+        self.validation = self.task.source(self.anatomy, VALIDATION_SEED)
         parallel = DistributedDataParallel(self.network) if self.world > 1 else self.network
         # A processor without bfloat16 emulates it, a hundred times as slowly.
         self._half = self.config.mixed_precision and has_fast_half(self.device)
-        self._feed: Iterator[list[Sample]] | None = None
+        self._feed: Iterator[Sequence[Any]] | None = None
         self._began = time.monotonic()
         self._forward: Callable[..., Any] = torch.compile(parallel) if self.config.compile else parallel
 
@@ -133,8 +132,8 @@ class Trainer:
             if self.step % (self.config.pool * self.config.repeats) == 0:
                 self._pool.clear()
             if self._feed is None:
-                self._feed = feed(self.simulator, self._numbers(), self.config.batch, self.workers)
-            self._pool[index] = self._example(self.simulator, next(self._feed), self._number(index))
+                self._feed = feed(self.source, self._numbers(), self.config.batch, self.workers)
+            self._pool[index] = self._example(self.source, next(self._feed), self._number(index))
         return self._pool[index]
 
     def _index(self, step: int) -> int:
@@ -154,8 +153,8 @@ class Trainer:
             if step % (pool * self.config.repeats) < pool or step - pool < first:
                 yield self._number(self._index(step))
 
-    def _example(self, simulator: Simulator, samples: list[Sample], number: int) -> Example:
-        return self.task.example([s.to(self.device) for s in samples], Dice(simulator.seed * 7919 + number))
+    def _example(self, source: Source, samples: Sequence[Any], number: int) -> Example:
+        return self.task.example([s.to(self.device) for s in samples], Dice(source.seed * 7919 + number))
 
     def dismiss(self) -> None:
         """End the processes that draw regions, while they can still be waited for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,8 +133,9 @@ def test_follows_the_axes(kind: type[Stage], small_head: Head) -> None:
         return tensor.transpose(-3, -2).flip(-3)
 
     grid = small_head[Mask].grid
-    (nx, ny, nz), (vx, vy, vz), (bx, by, bz) = grid.shape, grid.voxel_size_mm, grid.b0_direction
-    turned_grid = type(grid).centred((ny, nx, nz), (vy, vx, vz), (-by, bx, bz))
+    (nx, ny, nz), (bx, by, bz) = grid.shape, grid.b0_direction
+    affine = np.asarray(grid.affine) @ [[0, 1, 0, 0], [-1, 0, 0, ny - 1], [0, 0, 1, 0], [0, 0, 0, 1]]
+    turned_grid = type(grid).from_affine((ny, nx, nz), affine, (-by, bx, bz))
     turned = {}
     for given, artifact in small_head.items():
         moved = {name: turn(tensor).contiguous() for name, tensor in tensors(artifact).items()}

@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from ...errors import InputError
+from .background import Background
 from .inversion import Inversion
 from .r2prime import SplitRates
 from .separation import Separation
-from .task import Example, Task
+from .task import Example, Source, Task
 
 if TYPE_CHECKING:
     from ..config import TrainingConfig
 
-__all__ = ["TASKS", "Example", "Inversion", "Task", "task_of"]
+__all__ = ["TASKS", "Example", "Inversion", "Source", "Task", "task_of"]
 
 TASKS: dict[str, Callable[[TrainingConfig, nn.Module], Task]] = {
     "inversion": Inversion,
     "separation": Separation,
     "r2prime": SplitRates,
+    "background": Background,
 }
 
 

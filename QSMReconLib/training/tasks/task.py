@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
 
+from ..anatomy import Anatomy
 from ..shapes import Dice
-from ..simulator import Sample
+from ..simulator import Simulator
 from .views import mirrored
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ class Example:
     truth: Mapping[str, torch.Tensor]
 
 
+class Source(Protocol):
+    """Samples by number, as `Simulator` has them: the same seed and number give the same sample."""
+
+    seed: int
+
+    def samples(self, number: int, size: int) -> Sequence[Any]:
+        """`size` samples on one grid, from `number` on."""
+        ...
+
+
 class Task(ABC):
     """One kind of training, of `network`. A task draws its examples, measures the loss and scores what was found."""
 
@@ -33,9 +44,13 @@ class Task(ABC):
         self.config = config
         self.network = network
 
+    def source(self, anatomy: Anatomy, seed: int) -> Source:
+        """Where its samples come from."""
+        return Simulator(anatomy, self.config.simulator, seed)
+
     @abstractmethod
-    def example(self, samples: Sequence[Sample], dice: Dice) -> Example:
-        """What is made of regions of one grid; the same for the same regions and dice."""
+    def example(self, samples: Sequence[Any], dice: Dice) -> Example:
+        """What is made of samples of one grid; the same for the same regions and dice."""
 
     def varied(self, example: Example, step: int) -> Example:
         """The example as it is shown in this step: mirrored along any axes, B0 with it."""

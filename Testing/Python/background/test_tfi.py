@@ -1,10 +1,15 @@
 from types import SimpleNamespace
 
+import torch
+
+from QSMReconLib.background.lbv import interior_of
 from QSMReconLib.background.tfi import Tfi
 from QSMReconLib.background.tfifield import TfiField
+from QSMReconLib.background.tfinet import TfiNet
 from QSMReconLib.data import FieldNoise, Mask, TotalField
 from QSMReconLib.evaluation.metrics import nrmse
 from QSMReconLib.runtime import Runtime
+from QSMReconLib.solvers.multigrid import laplacian
 
 
 def test_the_field_and_chi_of_balls_in_the_field_of_air(head: SimpleNamespace) -> None:
@@ -42,3 +47,25 @@ def test_lost_regions_go_and_holes_stay(head: SimpleNamespace) -> None:
     assert bool((chi.mask == local.mask).all())
     assert not chi.chi_ppm[~chi.mask].any()
     assert [("cannot be trusted" in note) for note in runtime.notes] == [True, True]
+
+
+def test_the_network_takes_off_a_smooth_field_and_says_how_much(head: SimpleNamespace) -> None:
+    runtime = Runtime()
+    given = (
+        TotalField(head.grid, head.total),
+        Mask(head.grid, head.mask),
+        runtime,
+        FieldNoise(head.grid, 1e-3 * head.mask),
+    )
+    without, with_network = TfiField().apply(*given), TfiNet().apply(*given)
+    taken = without.field_ppm - with_network.field_ppm
+    inside = interior_of(head.mask)
+    assert 0.01 < float(taken.norm() / without.field_ppm.norm()) < 1.0
+    assert torch.equal(with_network.mask, without.mask)
+    curved = laplacian(taken, head.grid.voxel_size_mm)[inside]
+    assert float(curved.norm()) < 0.2 * float(laplacian(without.field_ppm, head.grid.voxel_size_mm)[inside].norm())
+    *beyond, took = runtime.notes
+    assert took.startswith("tfinet took")
+    # Voxels of 1.5 mm are not among what it was trained on.
+    assert all(note.startswith("tfinet knows") for note in beyond)
+    assert any("finest edge" in note for note in beyond) == (min(head.grid.voxel_size_mm) > 1.33)

@@ -1,5 +1,6 @@
 """The tasks beyond inversion, on a tiny reconstruction in place of the one that ships."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from torch import nn
 from QSMReconLib.networks.registry import build
 from QSMReconLib.training.anatomy import Anatomy
 from QSMReconLib.training.config import TrainingConfig
+from QSMReconLib.training.export import CONFIGS
 from QSMReconLib.training.loop import Trainer, train
 from QSMReconLib.training.shapes import Dice
 from QSMReconLib.training.simulatorconfig import SimulatorConfig
-from QSMReconLib.training.tasks import Example, predicted
+from QSMReconLib.training.tasks import Example, predicted, task_of
 from QSMReconLib.training.tasks.predicted import relative_loss
 from QSMReconLib.training.tasks.views import mirrored_axes
+from QSMReconLib.training.wholeheads import HeadSample
 
 KINDS = {"separation": "separator", "r2prime": "ratesplitter", "inversion": "unrolled"}
 
@@ -57,7 +60,7 @@ def test_a_training_runs_and_scores_what_it_started_from(task: str, tmp_path: Pa
 @pytest.mark.usefixtures("tiny_qsm")
 def test_an_example_is_the_same_each_time_and_its_views_are_as_good(task: str, ball_anatomy: Anatomy) -> None:
     trainer = Trainer(_config(task), torch.device("cpu"), ball_anatomy)
-    example, again = (trainer._example(trainer.simulator, trainer.simulator.samples(4, 2), 4) for _ in range(2))
+    example, again = (trainer._example(trainer.source, trainer.source.samples(4, 2), 4) for _ in range(2))
     for name, volume in example.inputs.items():
         assert not isinstance(volume, torch.Tensor) or torch.equal(volume, again.inputs[name])
     with torch.no_grad():
@@ -71,7 +74,7 @@ def test_an_example_is_the_same_each_time_and_its_views_are_as_good(task: str, b
 @pytest.mark.usefixtures("tiny_qsm")
 def test_a_mirrored_head_has_the_mirrored_field(ball_anatomy: Anatomy) -> None:
     trainer = Trainer(_config("separation"), torch.device("cpu"), ball_anatomy)
-    task, simulator = trainer.task, trainer.simulator
+    task, simulator = trainer.task, trainer.source
     example = task.example(simulator.samples(1, 1), Dice(1))
 
     def field(one: Example) -> torch.Tensor:
@@ -100,3 +103,38 @@ def test_the_relative_loss_counts_each_map_against_its_own_start() -> None:
     spoiled = start.clone()
     spoiled[..., :2] += 100
     assert torch.allclose(relative_loss(spoiled, truth, start, mask, 0.5), torch.full((2, 2), 2.5), atol=1e-4)
+
+
+def test_what_is_left_of_the_background_is_learned_from_whole_heads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ball_anatomy: Anatomy
+) -> None:
+    class Heads:
+        """Heads whose background left is a part of what is seen."""
+
+        def __init__(self, seed: int) -> None:
+            self.seed = seed
+
+        def samples(self, number: int, size: int) -> list[HeadSample]:
+            generator = torch.Generator().manual_seed(self.seed + number)
+            share = torch.zeros(1, 16, 16, 16)
+            share[:, 2:-2, 2:-2, 2:-2] = 1.0
+            volumes = [torch.randn(6, 16, 16, 16, generator=generator) * share for _ in range(size)]
+            return [HeadSample(seen, 0.5 * seen[:1], share) for seen in volumes]
+
+    monkeypatch.setattr("QSMReconLib.training.tasks.background.WholeHeads", Heads)
+    config = replace(
+        TrainingConfig.load(CONFIGS / "tfinet.json"),
+        architecture={"channels": [8, 8, 8]}, steps=40, pool=4, warm_up=2, ema=0.9, validate_every=40,
+        validation_regions=2,
+    )  # fmt: skip
+    checkpoint = train(config, tmp_path, anatomy=ball_anatomy)
+    history = torch.load(checkpoint, weights_only=True)["history"]
+    assert 0 < history[-1]["nrmse"] < 80
+    task = task_of(config, build(config.kind, config.architecture))
+    example = task.example(Heads(0).samples(0, 2), Dice(0))
+    views = [task.varied(example, step) for step in range(8)]
+    assert len({float((view.inputs["seen"][0, 0] * torch.arange(16)).sum()) for view in views}) > 4
+    for view in views:
+        assert torch.equal(view.truth["left"], 0.5 * view.inputs["seen"][:, :1])
+        assert float(task.loss(0.5 * view.truth["left"], view)) == pytest.approx(0.5, rel=1e-3)
+        assert float(task.loss(view.truth["left"] + 0.3, view)) < 1e-4
