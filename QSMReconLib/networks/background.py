@@ -64,7 +64,7 @@ class CoarseHead:
     share: torch.Tensor
     size_ppm: float
     turn: Turn
-    fine: Grid
+    fine_shape: tuple[int, int, int]
 
     @classmethod
     def of(
@@ -106,7 +106,7 @@ class CoarseHead:
                 torch.asinh(background / size) / 4,
             ]
         )
-        return cls(seen, share, size, turn, fine)
+        return cls(seen, share, size, turn, fine.shape)
 
     def relative(self, field_ppm: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """A field on the fine grid as the network is to find it: coarse, without its mean, relative to the head's."""
@@ -121,7 +121,7 @@ class CoarseHead:
             near = functional.avg_pool3d(known[None], 3, 1, 1)[0]
             grown = functional.avg_pool3d(values[None], 3, 1, 1)[0] / near.clamp(min=1e-6)
             values, known = torch.where(known > 0, values, grown), (near > 0).float()
-        fine = functional.interpolate(values[None, None], size=self.fine.shape, mode="trilinear")[0, 0]
+        fine = functional.interpolate(values[None, None], size=self.fine_shape, mode="trilinear")[0, 0]
         return self.turn.back(fine)
 
 

@@ -136,8 +136,8 @@ def card_of(
     inner = config.architecture if config.kind != "weight-predicted" else config.architecture.get("architecture", {})
     kind = config.architecture.get("network", "folded") if config.kind == "weight-predicted" else config.kind
     fixed = kind == "folded" or (kind == "unet" and not inner.get("closed_form", False))
-    heads, configuration = config.task == "background", config.to_json()
-    if heads:
+    seen, configuration = _seen(config), config.to_json()
+    if config.task == "background":
         del configuration["simulator"]
     described = KINDS[config.kind]
     return Card(
@@ -150,9 +150,9 @@ def card_of(
         inputs=FIELD_ONLY if fixed else described.inputs,
         output=described.output,
         normalisation=described.normalisation,
-        voxel_mm=VOXEL_MM if heads else _voxels(simulator),
-        max_tilt_deg=MAX_TILT_DEG if heads else 0.0 if simulator.axial >= 1 else 45.0,
-        max_noise_ppb=NOISE_PPB[1] if heads else simulator.noise_ppb[1],
+        voxel_mm=seen.voxel_mm,
+        max_tilt_deg=seen.max_tilt_deg,
+        max_noise_ppb=seen.max_noise_ppb,
         max_chi_ppm=2.0,
         task=config.task,
         dr_hz_per_ppm=simulator.dr_hz_per_ppm if config.task in ("separation", "r2prime") else None,
@@ -161,9 +161,26 @@ def card_of(
         tile=max(simulator.sizes) if fixed else 0,
         data_consistency="noise" if fixed else "off",
         uncertainty=dict(uncertainty or {}),
-        training={"steps": step, "data": HEADS if heads else DATA, "configuration": configuration},
+        training={"steps": step, "data": seen.data, "configuration": configuration},
         accuracy=dict(accuracy),
     )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a training drew: in words, and over which ranges, as cards have them."""
+
+    data: str
+    voxel_mm: tuple[tuple[float, float], ...]
+    max_tilt_deg: float
+    max_noise_ppb: float
+
+
+def _seen(config: TrainingConfig) -> Seen:
+    if config.task == "background":
+        return Seen(HEADS, VOXEL_MM, MAX_TILT_DEG, NOISE_PPB[1])
+    simulator = config.simulator
+    return Seen(DATA, _voxels(simulator), 0.0 if simulator.axial >= 1 else 45.0, simulator.noise_ppb[1])
 
 
 def _voxels(simulator: SimulatorConfig) -> tuple[tuple[float, float], ...]:

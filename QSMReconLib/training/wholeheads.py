@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 import torch
 from scipy import ndimage
 
-from ..background.jointfit import joint_fit
-from ..background.measured import Measured
+from ..background.jointfit import TotalFieldInversion
 from ..data import FieldNoise, Grid, Mask, TotalField
 from ..networks.background import CoarseHead, in_the_middle
 from ..phantoms.dataset import tilted_grid
 from ..phantoms.head import head
 from ..phantoms.scanner import fields
 from ..physics.dipole import Dipole
+from ..runtime import Runtime
 from .shapes import Dice
 
 VIEW_MM = (160.0, 196.0, 168.0)
@@ -27,7 +27,6 @@ NOISE_PPB = (0.2, 2.0)
 VOXEL_MM = ((0.75, 1.3), (0.75, 1.3), (0.9, 3.2))
 """Range of the finest, the middle and the largest edge."""
 MAX_TILT_DEG = 35.0
-REGULARISATION, ITERATIONS = 1e-4, 30
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ def sample_of(
     grid: Grid, total_ppm: torch.Tensor, local_ppm: torch.Tensor, mask: torch.Tensor, sigma_ppm: torch.Tensor
 ) -> HeadSample:
     """What total-field inversion makes of a head with a known local field, all (X, Y, Z)."""
-    field = Measured.of(TotalField(grid, total_ppm), Mask(grid, mask), FieldNoise(grid, sigma_ppm * mask))
+    total, noise = TotalField(grid, total_ppm), FieldNoise(grid, sigma_ppm * mask)
+    field, fit = TotalFieldInversion().fit(total, Mask(grid, mask), noise, Runtime())
     kept = field.known.mask
-    fit = joint_fit(field.field_ppm, kept, field.grid, field.known.weight, REGULARISATION, ITERATIONS)
     found = (field.field_ppm - fit.background_ppm) * kept
     coarse = CoarseHead.of(found, fit.chi_ppm, fit.background_ppm, kept, field.grid, field.known.weight)
     left = coarse.relative(found - field.box.cut(local_ppm) * kept, kept)

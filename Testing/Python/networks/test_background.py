@@ -23,6 +23,13 @@ def _ball(grid: Grid) -> tuple[torch.Tensor, list[torch.Tensor]]:
     return (x / 34) ** 2 + (y / 38) ** 2 + (z / 32) ** 2 < 1, [x, y, z]
 
 
+def _found(grid: Grid) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Local field, χ, background and mask of a total-field inversion, as CoarseHead.of takes them."""
+    mask, (x, y, z) = _ball(grid)
+    local = (1e-3 * torch.sin(x / 5) + 1e-5 * (x * x - z * z) + 2e-3) * mask
+    return local, 0.01 * (y > 0) * mask, 1e-3 * z * mask, mask
+
+
 def _network() -> BackgroundNet:
     torch.manual_seed(0)
     network = BackgroundNet()
@@ -33,9 +40,8 @@ def _network() -> BackgroundNet:
 @pytest.fixture
 def seen() -> tuple[CoarseHead, torch.Tensor, Grid]:
     grid = Grid.centred(SHAPE, VOXEL, (0.0, 0.2, 0.98))
-    mask, (x, y, z) = _ball(grid)
-    local = (1e-3 * torch.sin(x / 5) + 1e-5 * (x * x - z * z) + 2e-3) * mask
-    return CoarseHead.of(local, 0.01 * (y > 0) * mask, 1e-3 * z * mask, mask, grid), mask, grid
+    found = _found(grid)
+    return CoarseHead.of(*found, grid), found[3], grid
 
 
 def test_a_field_comes_back_from_coarse_voxels_as_it_was(seen: tuple[CoarseHead, torch.Tensor, Grid]) -> None:
@@ -49,10 +55,9 @@ def test_a_field_comes_back_from_coarse_voxels_as_it_was(seen: tuple[CoarseHead,
 
 
 def test_what_is_seen_is_relative_to_the_field(seen: tuple[CoarseHead, torch.Tensor, Grid]) -> None:
-    head, mask, grid = seen
-    _, (x, y, z) = _ball(grid)
-    local = (1e-3 * torch.sin(x / 5) + 1e-5 * (x * x - z * z) + 2e-3) * mask
-    other = CoarseHead.of(7 * local, 0.07 * (y > 0) * mask, 7e-3 * z * mask, mask, grid)
+    head, _, grid = seen
+    local, chi, background, mask = _found(grid)
+    other = CoarseHead.of(7 * local, 7 * chi, 7 * background, mask, grid)
     assert torch.allclose(other.seen, head.seen, atol=1e-5)
     assert other.size_ppm == pytest.approx(7 * head.size_ppm, rel=1e-5)
     assert float((head.seen[0] * head.share).sum()) == pytest.approx(0.0, abs=1e-2)
@@ -100,12 +105,10 @@ def test_a_mask_of_one_layer_does_no_harm() -> None:
 
 def test_a_head_lying_on_its_side_is_the_same_head(seen: tuple[CoarseHead, torch.Tensor, Grid]) -> None:
     head, mask, grid = seen
-    _, (x, y, z) = _ball(grid)
-    local = (1e-3 * torch.sin(x / 5) + 1e-5 * (x * x - z * z) + 2e-3) * mask
     affine = torch.tensor(grid.affine)[:, [2, 0, 1, 3]]
     b0 = tuple(grid.b0_direction[axis] for axis in (2, 0, 1))
     turned = Grid.from_affine((20, 40, 44), affine.numpy(), b0)
-    volumes = [v.permute(2, 0, 1) for v in (local, 0.01 * (y > 0) * mask, 1e-3 * z * mask, mask)]
+    volumes = [v.permute(2, 0, 1) for v in _found(grid)]
     other = CoarseHead.of(*volumes, turned)
     assert torch.allclose(other.seen, head.seen, atol=1e-5)
     network = _network()
@@ -128,13 +131,12 @@ def test_a_brain_lies_amid_room_on_all_sides() -> None:
 
 
 def test_voxels_that_do_not_count_are_not_seen(seen: tuple[CoarseHead, torch.Tensor, Grid]) -> None:
-    head, mask, grid = seen
-    _, (x, y, z) = _ball(grid)
-    local = (1e-3 * torch.sin(x / 5) + 1e-5 * (x * x - z * z) + 2e-3) * mask
+    head, _, grid = seen
+    local, chi, background, mask = _found(grid)
     weight = torch.ones(grid.shape)
     weight[20, 22, 10] = 0.0
     wild = local.clone()
     wild[20, 22, 10] = 5.0
-    other = CoarseHead.of(wild, 0.01 * (y > 0) * mask, 1e-3 * z * mask, mask, grid, weight)
+    other = CoarseHead.of(wild, chi, background, mask, grid, weight)
     assert float((other.seen - head.seen).abs().max()) < 0.1
     assert other.size_ppm == pytest.approx(head.size_ppm, rel=1e-2)
